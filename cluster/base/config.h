@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads TOML so that every complaint is one line "file:line: key: what, what is allowed". A table
+// remembers which keys were asked for; finish() refuses the others.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace talaria {
+
+class ConfigTable;
+
+// A parsed file with overrides applied. Keeps the text's line numbers alive for messages.
+class ConfigFile {
+ public:
+  // Throws UsageError on a missing file or broken TOML (with its line). Each override is
+  // "table.key=value", where value is a TOML value, or else taken as a string.
+  static ConfigFile load(const std::string& path, const std::vector<std::string>& overrides = {});
+  static ConfigFile parse(std::string_view text, const std::string& name,
+                          const std::vector<std::string>& overrides = {});
+  ~ConfigFile();
+  ConfigFile(ConfigFile&&) noexcept;
+
+  ConfigTable root() const;
+  // The effective file: overrides applied, as TOML text.
+  std::string to_toml() const;
+
+ private:
+  struct State;
+  explicit ConfigFile(std::shared_ptr<State> state);
+  std::shared_ptr<State> state_;
+};
+
+// A range that a number must lie in; the bounds are allowed values.
+struct IntRange {
+  std::int64_t low = std::numeric_limits<std::int64_t>::min();
+  std::int64_t high = std::numeric_limits<std::int64_t>::max();
+};
+struct RealRange {
+  double low = -std::numeric_limits<double>::max();
+  double high = std::numeric_limits<double>::max();
+};
+
+class ConfigTable {
+ public:
+  bool has(const std::string& key) const;
+
+  // Each getter returns nothing when the key is absent and throws UsageError on a wrong type or a
+  // value outside the range. Reals accept integers and refuse nan and inf.
+  std::optional<std::int64_t> integer(const std::string& key, IntRange range = {});
+  std::optional<double> real(const std::string& key, RealRange range = {});
+  std::optional<bool> boolean(const std::string& key);
+  std::optional<std::string> string(const std::string& key);
+  // One of `allowed`; returns its index.
+  std::optional<int> choice(const std::string& key, const std::vector<std::string>& allowed);
+  std::optional<ConfigTable> table(const std::string& key);
+  // An array of tables or inline tables.
+  std::optional<std::vector<ConfigTable>> tables(const std::string& key);
+
+  // Throws UsageError for `key` of this table: "file:line: table.key: message". Falls back to the
+  // table's own line when the key is absent.
+  [[noreturn]] void refuse(const std::string& key, const std::string& message) const;
+  // "file:line" of a key, or of the table.
+  std::string where(const std::string& key) const;
+  // Refuses keys that no getter asked for, naming the nearest known one.
+  void finish() const;
+
+ private:
+  friend class ConfigFile;
+  ConfigTable(std::shared_ptr<const void> owner, const void* node, std::string file,
+              std::string path);
+  std::string full_key(const std::string& key) const;
+
+  std::shared_ptr<const void> owner_;
+  const void* node_;  // toml::table, hidden so that toml++ is included in one .cpp only
+  std::string file_;
+  std::string path_;  // "data.sources[2]"; empty at the root
+  std::set<std::string> known_;
+};
+
+}  // namespace talaria

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+# Flags that every target shares, and the two functions that declare a library and a test.
+
+add_library(talaria_flags INTERFACE)
+target_compile_options(talaria_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
+    -Wcast-qual -Wformat=2 -Wimplicit-fallthrough -Werror -ffp-contract=off -fno-omit-frame-pointer>)
+target_include_directories(talaria_flags INTERFACE ${PROJECT_SOURCE_DIR})
+if(TALARIA_SANITIZE)
+  # GCC 12 raises false array-bounds and maybe-uninitialized alarms in instrumented code.
+  target_compile_options(talaria_flags INTERFACE -fsanitize=${TALARIA_SANITIZE}
+    -fno-sanitize-recover=all $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow>)
+  target_link_options(talaria_flags INTERFACE -fsanitize=${TALARIA_SANITIZE})
+  if(TALARIA_SANITIZE MATCHES "thread")
+    target_compile_options(talaria_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-tsan>)
+  endif()
+endif()
+
+# talaria_library(NAME SOURCES ... DEPS ...): a static library of one folder or of its pure part.
+function(talaria_library name)
+  cmake_parse_arguments(A "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  add_library(${name} STATIC ${A_SOURCES})
+  target_link_libraries(${name} PUBLIC talaria_flags ${A_DEPS} PRIVATE ${A_PRIVATE_DEPS})
+endfunction()
+
+# talaria_test(NAME SOURCES ... DEPS ... LABELS ... TIMEOUT s): a GoogleTest program, one CTest per case.
+function(talaria_test name)
+  cmake_parse_arguments(A "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT A_TIMEOUT)
+    set(A_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${A_SOURCES})
+  target_link_libraries(${name} PRIVATE talaria_flags ${A_DEPS} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE TALARIA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" TALARIA_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+  gtest_discover_tests(${name} TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST
+    PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS "${A_LABELS}")
+endfunction()

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The job file: what a user asks for, as plain structs. parse_job reads and judges it; everything
+// that can be judged without data, storage or MPI is judged here, before anything starts.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cluster/base/config.h"
+#include "model/config.h"
+#include "parallel/mesh.h"
+
+namespace talaria::launch {
+
+struct JobSection {
+  std::string name;
+  std::string kind = "pretrain";
+  std::uint64_t seed = 1;
+  model::Numerics numerics;  // key numerics = "fast" | "invariant", virtual_shards, sample_groups
+};
+
+struct ClusterSection {
+  std::string launcher = "local";  // local | mpirun | slurm
+  int ranks = 1;                   // default: the layout's world size
+  int threads_per_rank = 1;
+  std::string device = "cpu";  // cpu | cuda
+  int max_restarts = 3;
+};
+
+struct ParallelSection {
+  parallel::Layout layout;        // keys tensor, pipeline, data
+  std::string schedule = "1f1b";  // gpipe | 1f1b
+  bool zero = true;               // ZeRO-1: optimizer state sharded over dp
+};
+
+struct DataSource {
+  std::string path;  // a token file made by `data prepare`
+  double weight = 1.0;
+};
+
+struct DataSection {
+  std::vector<DataSource> sources;
+  std::string tokenizer;     // folder made by `data prepare`
+  double validation = 0.01;  // share of documents, by hash, kept from training
+};
+
+struct TrainSection {
+  std::int64_t steps = 0;  // exactly one of steps and tokens is given; both are filled
+  std::int64_t tokens = 0;
+  std::int64_t global_batch = 8;     // samples a step
+  std::int64_t micro_batch = 1;      // samples
+  std::int64_t sequence_length = 0;  // T; default: model.context
+  double dropout = 0.0;
+  std::int64_t eval_every = 0;     // steps; 0: only at the end
+  std::int64_t eval_samples = 64;  // validation samples an evaluation reads, at most
+};
+
+struct OptimizerSection {
+  double learning_rate = 6e-4;
+  double min_learning_rate = 6e-5;
+  std::int64_t warmup_steps = 0;
+  std::string decay = "cosine";  // cosine | linear | constant
+  std::int64_t decay_steps = 0;  // default: train.steps at the first start
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.1;
+  double clip = 1.0;  // global norm; 0: off
+};
+
+struct CheckpointSection {
+  std::int64_t every = 0;  // steps; 0: only at the end
+  std::int64_t keep = 3;   // newest checkpoints kept
+};
+
+struct Job {
+  JobSection job;
+  ClusterSection cluster;
+  ParallelSection parallel;
+  model::GptConfig model;
+  DataSection data;
+  TrainSection train;
+  OptimizerSection optimizer;
+  CheckpointSection checkpoint;
+
+  std::string
+      effective_toml;  // the file with --set applied; saved with the run and each checkpoint
+
+  std::int64_t samples_per_rank() const { return train.global_batch / parallel.layout.data; }
+  std::int64_t micro_batches() const { return samples_per_rank() / train.micro_batch; }
+};
+
+// Reads and validates. Throws UsageError with one line "file:line: key: what, what is allowed".
+Job parse_job(const ConfigFile& file);
+
+// What a continued run may not change (docs: "Running on an existing directory"): compares `now`
+// with the job that a checkpoint was written by; throws UsageError naming the key and both values.
+// `parallel`, `cluster`, `checkpoint`, `train.micro_batch` may differ, `train.steps` may grow.
+void check_continuation(const Job& saved, const Job& now);
+
+}  // namespace talaria::launch
