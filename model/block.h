@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// One transformer block of a stage: x + proj(attention(ln1 x)), then x + proj(gelu(fc(ln2 x))).
+// Forward and backward stand side by side in block.cpp; what backward needs lies in a BlockContext
+// per micro-batch. Column-parallel: q, k, v, fc. Row-parallel: both proj (Shoeybi et al. 2019,
+// arXiv:1909.08053).
+#pragma once
+
+#include "model/arena.h"
+#include "model/gradient_fold.h"
+#include "model/parameters.h"
+#include "model/stage_setup.h"
+
+namespace talaria::model {
+
+// Everything a layer call may use.
+struct LayerResources {
+  Stream stream;
+  parallel::Communicator& tensor;  // the tensor-parallel group
+  Parameters& parameters;
+  TokenSums& token_sums;
+  Arena& arena;
+};
+
+// Activations of one micro-batch. n items of R rows (B T = n R tokens), V local shards.
+struct BlockContext {
+  TensorView x;             // [BT, C]  input; a view of the layer below's output
+  TensorView normed1;       // [BT, C]  ln1 output
+  TensorView mean1, rstd1;  // [BT]
+  TensorView qkv;           // [n, V, R, 3 C/Vall]
+  TensorView heads;         // [n, V, R, C/Vall]  attention output
+  TensorView lse;           // [n, V, R, NH/Vall]
+  TensorView middle;        // [BT, C]  after the attention half
+  TensorView normed2;       // [BT, C]
+  TensorView mean2, rstd2;  // [BT]
+  TensorView fc;            // [n, V, R, F/Vall]  before GELU
+  TensorView gelu;          // [n, V, R, F/Vall]
+  TensorView out;           // [BT, C]
+};
+
+class TransformerBlock {
+ public:
+  // Declares its parameters, in order.
+  TransformerBlock(const StageSetup& setup, std::int64_t layer, Parameters& parameters,
+                   TokenSums& token_sums);
+
+  // Elements of a context's buffers, and the context cut out of `buffer`.
+  std::int64_t context_count() const;
+  BlockContext make_context(float* buffer, std::int64_t* used = nullptr) const;
+
+  // ctx.out from ctx.x. Collective over tensor.
+  void forward(LayerResources& r, const StepContext& step, std::int64_t first_sample,
+               BlockContext& ctx) const;
+  // d [BT, C]: on entry the gradient of ctx.out, on return that of ctx.x. Parameter gradients
+  // accumulate. Collective over tensor.
+  void backward(LayerResources& r, const StepContext& step, std::int64_t first_sample,
+                const BlockContext& ctx, TensorView d) const;
+
+ private:
+  // Offsets in the flat buffer, and numbers of token sums.
+  struct Vector {
+    std::int64_t offset = 0;
+    std::size_t sums = 0;
+  };
+  void attention_backward_half(LayerResources& r, const StepContext& step,
+                               std::int64_t first_sample, const BlockContext& ctx,
+                               TensorView d) const;
+  void mlp_backward_half(LayerResources& r, const StepContext& step, std::int64_t first_sample,
+                         const BlockContext& ctx, TensorView d) const;
+  AttentionShape attention_shape() const;
+  TensorView as_items(const TensorView& tokens) const;  // [BT, C] -> [n, 1, R, C]
+
+  StageSetup setup_;
+  std::int64_t layer_;
+  std::int64_t qkv_weight_, qkv_bias_, proj_weight_, fc_weight_, fc_bias_, mlp_weight_;
+  Vector ln1_weight_, ln1_bias_, proj_bias_, ln2_weight_, ln2_bias_, mlp_bias_;
+};
+
+// Sums row-parallel partials [n, V, R, C] over this rank's shards and the tensor group into out
+// [BT, C]. Collective over tensor.
+void sum_partials(LayerResources& r, TensorView partial, TensorView out);
+
+}  // namespace talaria::model

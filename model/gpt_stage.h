@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of a GPT that one rank computes: its pipeline stage's layers, its tensor shards of them.
+// The pipeline runner drives it micro-batch by micro-batch; gradients end up in
+// parameters().gradients().
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "model/block.h"
+#include "model/embedding.h"
+#include "parallel/runner.h"
+
+namespace talaria::model {
+
+// FLOPs of a forward pass of each unit that a pipeline may be cut between: the blocks, then the
+// head.
+std::vector<double> unit_costs(const GptConfig& config, std::int64_t length);
+
+// Fills first_layer and last_layer of a setup whose other fields are set. The cut is the same on
+// all ranks.
+void assign_layers(StageSetup& setup);
+
+// What of a stage's memory is what, in bytes.
+struct StageMemory {
+  std::int64_t weights = 0;
+  std::int64_t gradients = 0;    // with the accumulators of groups and token sums
+  std::int64_t activations = 0;  // contexts allocated so far
+  std::int64_t scratch = 0;
+};
+
+class GptStage : public parallel::Stage {
+ public:
+  // Both must outlive the stage. `stream.matmul_flops` may be set.
+  GptStage(const StageSetup& setup, parallel::Communicator& tensor, Stream stream);
+
+  // Before a schedule: the step, and the samples of this data rank, sample_count x (T + 1) ids, the
+  // last one of a sample being only a target. A training step takes samples_per_rank() samples.
+  void begin(const StepContext& step, std::span<const std::int32_t> ids);
+  // After a training schedule: gradients hold this rank's sum over its samples.
+  void finish();
+
+  TensorView input(int micro_batch) override;
+  TensorView output(int micro_batch) override;
+  TensorView output_gradient(int micro_batch) override;
+  TensorView input_gradient(int micro_batch) override;
+  void open(int micro_batch) override;
+  void forward(int micro_batch) override;
+  void backward(int micro_batch) override;
+  void close(int micro_batch) override;
+
+  // On the last stage: the f64 loss sum of each of this data rank's samples. Empty elsewhere.
+  std::span<const double> sample_losses() const { return losses_; }
+  // On a stage that is first and last: the tied embedding's gradient as a head, which the optimizer
+  // adds after both were reduced; nullptr elsewhere.
+  float* separate_head_gradient();
+
+  const StageSetup& setup() const { return setup_; }
+  Parameters& parameters() { return parameters_; }
+  ThreadPool& pool() const { return *stream_.pool; }
+  const Stream& stream() const { return stream_; }
+  bool holds_tokens() const { return setup_.is_first() || setup_.is_last(); }
+  // Offset and elements of tok_embed in the flat buffer.
+  std::int64_t tokens_offset() const { return tokens_offset_; }
+  std::int64_t tokens_count() const;
+  StageMemory memory() const;
+
+  // Logits [vocab] after the last of `ids` (1 to T of them); tp and pp must be 1.
+  std::vector<float> next_logits(std::span<const std::int32_t> ids);
+
+ private:
+  struct Context {
+    HostBuffer<float> input;     // [BT, C]; the embedding's output on the first stage
+    HostBuffer<float> gradient;  // [BT, C]; of the output, then of each layer's input
+    std::vector<HostBuffer<float>> buffers;
+    std::vector<BlockContext> blocks;
+    std::optional<LanguageModelHead::Context> head;
+    std::vector<std::int32_t> inputs;   // [BT]
+    std::vector<std::int32_t> targets;  // [BT]
+  };
+  std::unique_ptr<Context> make_context() const;
+  Context& live(int micro_batch);
+  TensorView tokens_view(HostBuffer<float>& buffer) const;
+  std::int64_t first_sample(int micro_batch) const;
+  LayerResources resources();
+  bool ends_group(int micro_batch) const;
+
+  StageSetup setup_;
+  parallel::Communicator& tensor_;
+  Stream stream_;
+  Parameters parameters_;
+  TokenSums token_sums_;
+  Arena arena_;
+  std::int64_t tokens_offset_ = 0;
+  std::optional<EmbeddingLayer> embedding_;
+  std::vector<TransformerBlock> layers_;
+  std::optional<LanguageModelHead> head_;
+  std::optional<GroupFold> fold_;
+  std::optional<GroupFold> head_fold_;
+  HostBuffer<float> head_gradient_;
+
+  StepContext step_;
+  std::vector<std::int32_t> ids_;
+  std::vector<double> losses_;
+  std::map<int, std::unique_ptr<Context>> live_;
+  std::vector<std::unique_ptr<Context>> free_;
+  std::int64_t contexts_made_ = 0;
+};
+
+}  // namespace talaria::model
