@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/text/word_splitter.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <simdjson.h>
+
+#include "cluster/base/error.h"
+#include "cluster/base/handle.h"
+#include "storage/text/utf8.h"
+
+namespace talaria::storage {
+namespace {
+
+// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ of GPT-2's encoder.py,
+// where \s is Unicode's White_Space; PCRE2's own \s has U+180E besides.
+constexpr std::string_view kPattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{WSpace}\p{L}\p{N}]+)"
+    R"(|\p{WSpace}+(?!\P{WSpace})|\p{WSpace}+)";
+
+struct CodeTraits {
+  using Handle = pcre2_code*;
+  static Handle empty() { return nullptr; }
+  static void close(Handle code) noexcept { pcre2_code_free(code); }
+};
+
+struct MatchTraits {
+  using Handle = pcre2_match_data*;
+  static Handle empty() { return nullptr; }
+  static void close(Handle data) noexcept { pcre2_match_data_free(data); }
+};
+
+[[noreturn]] void fail_pcre(const char* call, int code) {
+  PCRE2_UCHAR text[256];
+  pcre2_get_error_message(code, text, sizeof text);
+  fail("{}: {} (code {})", call, reinterpret_cast<const char*>(text), code);
+}
+
+}  // namespace
+
+struct WordPattern::Code {
+  UniqueHandle<CodeTraits> handle;
+  bool jit = false;
+};
+
+struct WordSplitter::Match {
+  UniqueHandle<MatchTraits> data;
+};
+
+WordPattern::WordPattern() {
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  auto code = std::make_unique<Code>();
+  code->handle.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(kPattern.data()), kPattern.size(),
+                                   PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr));
+  if (!code->handle) fail_pcre("pcre2_compile", error);
+  const int jit = pcre2_jit_compile(code->handle.get(), PCRE2_JIT_COMPLETE);
+  if (jit != 0 && jit != PCRE2_ERROR_JIT_BADOPTION && jit != PCRE2_ERROR_NOMEMORY) {
+    fail_pcre("pcre2_jit_compile", jit);
+  }
+  code->jit = jit == 0;  // without a JIT, or where pages may not be executable: the interpreter
+  code_ = std::move(code);
+}
+
+WordPattern::~WordPattern() = default;
+
+WordSplitter::WordSplitter(std::shared_ptr<const WordPattern> pattern)
+    : pattern_(std::move(pattern)), match_(std::make_unique<Match>()) {
+  match_->data.reset(pcre2_match_data_create_from_pattern(pattern_->code_->handle.get(), nullptr));
+  if (!match_->data) fail("pcre2_match_data_create_from_pattern: out of memory");
+}
+
+WordSplitter::~WordSplitter() = default;
+WordSplitter::WordSplitter(WordSplitter&&) noexcept = default;
+
+void WordSplitter::start(std::string_view text) {
+  text_ = text;
+  valid_text_ = simdjson::validate_utf8(text.data(), text.size());
+  position_ = stretch_begin_ = stretch_end_ = 0;
+}
+
+void WordSplitter::next_stretch() {
+  stretch_begin_ = stretch_end_;
+  if (valid_text_) {
+    stretch_end_ = text_.size();
+    valid_stretch_ = true;
+    return;
+  }
+  const auto valid_at = [&](std::size_t at) { return utf8_length(text_, at); };
+  valid_stretch_ = valid_at(stretch_begin_) > 0;
+  while (stretch_end_ < text_.size()) {
+    const std::size_t length = valid_at(stretch_end_);
+    if ((length > 0) != valid_stretch_) return;
+    stretch_end_ += valid_stretch_ ? length : 1;
+  }
+}
+
+bool WordSplitter::next(std::string_view& word) {
+  if (position_ == text_.size()) return false;
+  if (position_ == stretch_end_) next_stretch();
+  if (!valid_stretch_) {
+    word = text_.substr(position_, stretch_end_ - position_);
+    position_ = stretch_end_;
+    return true;
+  }
+  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text_.data()) + stretch_begin_;
+  const std::size_t size = stretch_end_ - stretch_begin_;
+  const std::size_t from = position_ - stretch_begin_;
+  const WordPattern::Code& code = *pattern_->code_;
+  const int rc = code.jit ? pcre2_jit_match(code.handle.get(), subject, size, from, 0,
+                                            match_->data.get(), nullptr)
+                          : pcre2_match(code.handle.get(), subject, size, from, PCRE2_NO_UTF_CHECK,
+                                        match_->data.get(), nullptr);
+  if (rc < 0) fail_pcre("pcre2_match", rc);
+  const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match_->data.get());
+  // Every character is white space, a letter, a number or none of these: matches leave no gaps.
+  TALARIA_CHECK(range[0] == from && range[1] > from, "a gap at byte {}", position_);
+  word = text_.substr(position_, range[1] - from);
+  position_ += range[1] - from;
+  return true;
+}
+
+}  // namespace talaria::storage

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+talaria_test(unit_tokenizer SOURCES tokenizer_test.cpp tokenizer_training_test.cpp DEPS talaria_text LABELS unit)
