@@ -1,2 +1,358 @@
 // SPDX-License-Identifier: Apache-2.0
+// The only place that knows toml++. Line numbers come from its source regions; a value set by an
+// override is blamed on the override ("--set table.key") instead of on a line of the file.
 #include "cluster/base/config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+#include <utility>
+
+#include <toml++/toml.h>
+
+#include "cluster/base/error.h"
+#include "cluster/base/file.h"
+#include "cluster/base/text.h"
+
+namespace talaria {
+
+struct ConfigFile::State {
+  toml::table root;
+  std::string name;
+  std::vector<std::string> overridden;  // full keys
+};
+
+namespace {
+
+[[noreturn]] void refuse_line(const std::string& message) { throw UsageError(one_line(message)); }
+
+bool is_bare(std::string_view key) {
+  return !key.empty() && std::all_of(key.begin(), key.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '-';
+  });
+}
+
+std::string show_key(std::string_view key) {
+  return is_bare(key) ? std::string(key) : in_quotes(key);
+}
+
+// What a user wrote, for "found ...".
+std::string describe(const toml::node& node) {
+  switch (node.type()) {
+    case toml::node_type::string:
+      return "the string " + in_quotes(node.as_string()->get());
+    case toml::node_type::integer:
+      return fmt::format("{}", node.as_integer()->get());
+    case toml::node_type::floating_point:
+      return fmt::format("{:#}", node.as_floating_point()->get());  // 2.0, not 2
+    case toml::node_type::boolean:
+      return node.as_boolean()->get() ? "true" : "false";
+    case toml::node_type::table:
+      return "a table";
+    case toml::node_type::array:
+      return "an array";
+    default:
+      return "a date or time";
+  }
+}
+
+std::string describe(const IntRange& range) {
+  const IntRange any;
+  if (range.low == any.low && range.high == any.high) return "an integer";
+  if (range.high == any.high) return fmt::format("an integer of {} or more", range.low);
+  if (range.low == any.low) return fmt::format("an integer of {} or less", range.high);
+  return fmt::format("an integer from {} to {}", range.low, range.high);
+}
+
+std::string describe(const RealRange& range) {
+  const RealRange any;
+  if (range.low == any.low && range.high == any.high) return "a finite number";
+  if (range.high == any.high) return fmt::format("a finite number of {:g} or more", range.low);
+  if (range.low == any.low) return fmt::format("a finite number of {:g} or less", range.high);
+  return fmt::format("a number from {:g} to {:g}", range.low, range.high);
+}
+
+// The key that a broken line speaks of, for toml++'s own complaints: the last [table] header above
+// it and the word before its '='. Empty where the line has none.
+std::string key_at(std::string_view text, std::uint32_t line) {
+  std::string table;
+  std::string key;
+  std::istringstream lines{std::string(text)};
+  std::string row;
+  for (std::uint32_t at = 1; at <= line && std::getline(lines, row); ++at) {
+    const std::size_t first = row.find_first_not_of(" \t");
+    key.clear();
+    if (first == std::string::npos) continue;
+    if (row[first] == '[') {
+      const std::size_t begin = row.find_first_not_of("[ \t", first);
+      const std::size_t end = row.find_first_of("] \t\r", begin);
+      const std::string name = begin < end ? row.substr(begin, end - begin) : "";
+      table = is_bare(name) ? name : "";
+      continue;
+    }
+    const std::size_t end = row.find_first_of("= \t", first);
+    const std::string name = row.substr(first, end == std::string::npos ? end : end - first);
+    if (is_bare(name)) key = name;
+  }
+  if (table.empty() || key.empty()) return table + key;
+  return table + "." + key;
+}
+
+[[noreturn]] void refuse_syntax(const toml::parse_error& error, std::string_view text,
+                                const std::string& name) {
+  std::string what(error.description());
+  const std::string_view noise = "Error while parsing ";
+  const std::size_t colon = what.find(": ");
+  if (what.starts_with(noise) && colon != std::string::npos) what.erase(0, colon + 2);
+  const std::uint32_t line = std::max<std::uint32_t>(1, error.source().begin.line);
+  const std::string key = key_at(text, line);
+  refuse_line(fmt::format("{}:{}: {}{}; allowed: TOML 1.0", name, line,
+                          key.empty() ? "" : key + ": ", what));
+}
+
+std::vector<std::string> split_key(const std::string& key) {
+  std::vector<std::string> parts;
+  std::string part;
+  std::istringstream stream(key);
+  while (std::getline(stream, part, '.')) parts.push_back(part);
+  if (key.ends_with('.')) parts.emplace_back();
+  return parts;
+}
+
+// `text` as a TOML value, or nothing when it is none (or more than one: `1\nother = 2`).
+std::optional<toml::table> parse_value(const std::string& text) {
+  try {
+    toml::table parsed = toml::parse("value = " + text);
+    if (parsed.size() == 1 && parsed.contains("value")) return parsed;
+  } catch (const toml::parse_error&) {
+    return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+bool is_digits(std::string_view text) {
+  if (!text.empty() && (text[0] == '+' || text[0] == '-')) text.remove_prefix(1);
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isdigit(c) != 0 || c == '_';
+  });
+}
+
+// Sets one "table.key=value" in `root` and returns its full key.
+std::string apply_override(toml::table& root, const std::string& text) {
+  const std::size_t equals = text.find('=');
+  const std::string key = text.substr(0, equals);
+  const std::vector<std::string> parts = split_key(key);
+  if (equals == std::string::npos || parts.empty() ||
+      !std::all_of(parts.begin(), parts.end(), [](const auto& part) { return is_bare(part); })) {
+    refuse_line(
+        fmt::format("--set {}: not an override; allowed: table.key=value, for example "
+                    "--set train.steps=100",
+                    in_quotes(text)));
+  }
+  toml::table* table = &root;
+  for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
+    toml::node* const node = table->get(parts[i]);
+    if (node != nullptr && !node->is_table()) {
+      refuse_line(fmt::format("--set {}: {} is {}; allowed: a key of a table", key, parts[i],
+                              describe(*node)));
+    }
+    if (node == nullptr) table->insert(parts[i], toml::table{});
+    table = table->get(parts[i])->as_table();
+  }
+  const std::string value = text.substr(equals + 1);
+  if (const std::optional<toml::table> parsed = parse_value(value)) {
+    table->insert_or_assign(parts.back(), *parsed->get("value"));
+  } else if (is_digits(value)) {
+    refuse_line(
+        fmt::format("--set {}: {} does not fit 64 bits or is no number; allowed: a TOML "
+                    "value",
+                    key, value));
+  } else {
+    table->insert_or_assign(parts.back(), value);
+  }
+  return key;
+}
+
+const toml::table& as_table(const void* node) { return *static_cast<const toml::table*>(node); }
+
+}  // namespace
+
+ConfigFile::ConfigFile(std::shared_ptr<State> state) : state_(std::move(state)) {}
+ConfigFile::~ConfigFile() = default;
+ConfigFile::ConfigFile(ConfigFile&&) noexcept = default;
+
+ConfigFile ConfigFile::load(const std::string& path, const std::vector<std::string>& overrides) {
+  std::string text;
+  try {
+    text = read_file(path);
+  } catch (const Error& error) {
+    refuse_line(
+        fmt::format("{}: {}; allowed: the path of a readable TOML file", path, error.what()));
+  }
+  return parse(text, path, overrides);
+}
+
+ConfigFile ConfigFile::parse(std::string_view text, const std::string& name,
+                             const std::vector<std::string>& overrides) {
+  auto state = std::make_shared<State>();
+  state->name = name;
+  try {
+    state->root = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    refuse_syntax(error, text, name);
+  }
+  for (const std::string& text_of_one : overrides) {
+    state->overridden.push_back(apply_override(state->root, text_of_one));
+  }
+  return ConfigFile(std::move(state));
+}
+
+ConfigTable ConfigFile::root() const { return {state_, &state_->root, state_->name, ""}; }
+
+std::string ConfigFile::to_toml() const {
+  std::ostringstream out;
+  // Plain "..." strings only: toml++ 3.3 also writes ''' around text that holds '''.
+  const auto flags =
+      toml::toml_formatter::default_flags &
+      ~(toml::format_flags::allow_literal_strings | toml::format_flags::allow_multi_line_strings);
+  out << toml::toml_formatter{state_->root, flags} << "\n";
+  return out.str();
+}
+
+ConfigTable::ConfigTable(std::shared_ptr<const ConfigFile::State> owner, const void* node,
+                         std::string file, std::string path)
+    : owner_(std::move(owner)), node_(node), file_(std::move(file)), path_(std::move(path)) {}
+
+bool ConfigTable::has(const std::string& key) const { return as_table(node_).contains(key); }
+
+std::string ConfigTable::full_key(const std::string& key) const {
+  if (key.empty()) return path_;
+  return path_.empty() ? show_key(key) : path_ + "." + show_key(key);
+}
+
+std::string ConfigTable::where(const std::string& key) const {
+  const std::string full = full_key(key);
+  for (const std::string& set : owner_->overridden) {
+    const bool below =
+        full.size() > set.size() && (full[set.size()] == '.' || full[set.size()] == '[');
+    if (full.starts_with(set) && (full.size() == set.size() || below)) return "--set " + set;
+  }
+  const toml::table& table = as_table(node_);
+  const auto at = table.find(key);
+  const std::uint32_t line =
+      at == table.end() ? table.source().begin.line : at->first.source().begin.line;
+  return fmt::format("{}:{}", file_, std::max<std::uint32_t>(1, line));
+}
+
+void ConfigTable::refuse(const std::string& key, const std::string& message) const {
+  const std::string full = full_key(key);
+  refuse_line(fmt::format("{}: {}{}", where(key), full.empty() ? "" : full + ": ", message));
+}
+
+std::optional<std::int64_t> ConfigTable::integer(const std::string& key, IntRange range) {
+  known_.insert(key);
+  const toml::node* const node = as_table(node_).get(key);
+  if (node == nullptr) return std::nullopt;
+  const auto* const value = node->as_integer();
+  if (value == nullptr || value->get() < range.low || value->get() > range.high) {
+    refuse(key, fmt::format("found {}; allowed: {}", describe(*node), describe(range)));
+  }
+  return value->get();
+}
+
+std::optional<double> ConfigTable::real(const std::string& key, RealRange range) {
+  known_.insert(key);
+  const toml::node* const node = as_table(node_).get(key);
+  if (node == nullptr) return std::nullopt;
+  const std::optional<double> value =
+      node->is_number() ? node->value<double>() : std::optional<double>();
+  if (!value || !std::isfinite(*value) || *value < range.low || *value > range.high) {
+    refuse(key, fmt::format("found {}; allowed: {}", describe(*node), describe(range)));
+  }
+  return value;
+}
+
+std::optional<bool> ConfigTable::boolean(const std::string& key) {
+  known_.insert(key);
+  const toml::node* const node = as_table(node_).get(key);
+  if (node == nullptr) return std::nullopt;
+  if (!node->is_boolean()) {
+    refuse(key, fmt::format("found {}; allowed: true or false", describe(*node)));
+  }
+  return node->as_boolean()->get();
+}
+
+std::optional<std::string> ConfigTable::string(const std::string& key) {
+  known_.insert(key);
+  const toml::node* const node = as_table(node_).get(key);
+  if (node == nullptr) return std::nullopt;
+  if (!node->is_string()) {
+    refuse(key, fmt::format("found {}; allowed: a string, in quotes", describe(*node)));
+  }
+  return node->as_string()->get();
+}
+
+std::optional<int> ConfigTable::choice(const std::string& key,
+                                       const std::vector<std::string>& allowed) {
+  known_.insert(key);
+  const toml::node* const node = as_table(node_).get(key);
+  if (node == nullptr) return std::nullopt;
+  if (node->is_string()) {
+    const auto at = std::find(allowed.begin(), allowed.end(), node->as_string()->get());
+    if (at != allowed.end()) return static_cast<int>(at - allowed.begin());
+  }
+  std::vector<std::string> shown;
+  shown.reserve(allowed.size());
+  for (const std::string& word : allowed) shown.push_back(in_quotes(word));
+  refuse(key, fmt::format("found {}; allowed: {}", describe(*node), join_or(shown)));
+}
+
+std::optional<ConfigTable> ConfigTable::table(const std::string& key) {
+  known_.insert(key);
+  const toml::node* const node = as_table(node_).get(key);
+  if (node == nullptr) return std::nullopt;
+  if (!node->is_table()) {
+    refuse(key, fmt::format("found {}; allowed: a table, [{}]", describe(*node), full_key(key)));
+  }
+  return ConfigTable(owner_, node->as_table(), file_, full_key(key));
+}
+
+std::optional<std::vector<ConfigTable>> ConfigTable::tables(const std::string& key) {
+  known_.insert(key);
+  const toml::node* const node = as_table(node_).get(key);
+  if (node == nullptr) return std::nullopt;
+  if (!node->is_array()) {
+    refuse(key,
+           fmt::format("found {}; allowed: an array of tables, [{{ ... }}, ...]", describe(*node)));
+  }
+  std::vector<ConfigTable> all;
+  const toml::array& array = *node->as_array();
+  for (std::size_t i = 0; i < array.size(); ++i) {
+    const std::string path = fmt::format("{}[{}]", full_key(key), i);
+    if (!array[i].is_table()) {
+      refuse(key, fmt::format("element {} is {}; allowed: an array of tables, [{{ ... }}, ...]", i,
+                              describe(array[i])));
+    }
+    all.push_back(ConfigTable(owner_, array[i].as_table(), file_, path));
+  }
+  return all;
+}
+
+void ConfigTable::finish() const {
+  std::optional<std::string> unknown;  // the first one in the file
+  std::uint32_t unknown_line = 0;
+  for (const auto& [key, node] : as_table(node_)) {
+    const std::uint32_t line = key.source().begin.line;
+    if (known_.contains(std::string(key.str())) || (unknown && line >= unknown_line)) continue;
+    unknown = std::string(key.str());
+    unknown_line = line;
+  }
+  if (!unknown) return;
+  const std::vector<std::string> known(known_.begin(), known_.end());
+  const std::string nearest = nearest_word(*unknown, known);
+  refuse(*unknown, fmt::format("unknown key{}; allowed: {}",
+                               nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest),
+                               known.empty() ? "no key" : join_or(known)));
+}
+
+}  // namespace talaria

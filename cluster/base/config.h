@@ -16,7 +16,9 @@ namespace talaria {
 
 class ConfigTable;
 
-// A parsed file with overrides applied. Keeps the text's line numbers alive for messages.
+// A parsed file with overrides applied. Keeps the text's line numbers alive for messages; what an
+// override set is blamed on "--set table.key" instead of on a line. Tables share the ownership of
+// the parsed file, so they may outlive it.
 class ConfigFile {
  public:
   // Throws UsageError on a missing file or broken TOML (with its line). Each override is
@@ -32,6 +34,7 @@ class ConfigFile {
   std::string to_toml() const;
 
  private:
+  friend class ConfigTable;
   struct State;
   explicit ConfigFile(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;
@@ -73,14 +76,14 @@ class ConfigTable {
 
  private:
   friend class ConfigFile;
-  ConfigTable(std::shared_ptr<const void> owner, const void* node, std::string file,
+  ConfigTable(std::shared_ptr<const ConfigFile::State> owner, const void* node, std::string file,
               std::string path);
   std::string full_key(const std::string& key) const;
 
-  std::shared_ptr<const void> owner_;
+  std::shared_ptr<const ConfigFile::State> owner_;
   const void* node_;  // toml::table, hidden so that toml++ is included in one .cpp only
   std::string file_;
-  std::string path_;  // "data.sources[2]"; empty at the root
+  std::string path_;  // "data.sources[0]"; empty at the root
   std::set<std::string> known_;
 };
 

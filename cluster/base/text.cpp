@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cluster/base/text.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace talaria {
+
+std::string one_line(std::string_view text) {
+  std::string line;
+  line.reserve(text.size());
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n') {
+      line += "\\n";
+    } else if (c == '\t') {
+      line += "\\t";
+    } else if (byte < 0x20 || byte == 0x7F) {
+      line += fmt::format("\\x{:02x}", byte);
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
+
+std::string in_quotes(std::string_view text) {
+  constexpr std::size_t kMost = 60;
+  if (text.size() <= kMost) return fmt::format("\"{}\"", one_line(text));
+  std::size_t cut = kMost;  // never inside a UTF-8 sequence
+  while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
+  return fmt::format("\"{}...\"", one_line(text.substr(0, cut)));
+}
+
+std::string join_or(const std::vector<std::string>& words) {
+  std::string text;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) text += i + 1 == words.size() ? " or " : ", ";
+    text += words[i];
+  }
+  return text;
+}
+
+int edit_distance(std::string_view a, std::string_view b) {
+  // Rows i - 2, i - 1 and i of the dynamic program (optimal string alignment).
+  std::vector<int> before(b.size() + 1);
+  std::vector<int> above(b.size() + 1);
+  std::vector<int> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = static_cast<int>(j);
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    before.swap(above);
+    above.swap(row);
+    row[0] = static_cast<int>(i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const int replace = above[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+      row[j] = std::min({replace, above[j] + 1, row[j - 1] + 1});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        row[j] = std::min(row[j], before[j - 2] + 1);
+      }
+    }
+  }
+  return row[b.size()];
+}
+
+std::string nearest_word(std::string_view word, const std::vector<std::string>& words) {
+  std::string nearest;
+  int least = 0;
+  for (const std::string& candidate : words) {
+    const int distance = edit_distance(word, candidate);
+    const auto longer = static_cast<int>(std::max(word.size(), candidate.size()));
+    if (distance > std::max(1, longer / 3)) continue;
+    if (nearest.empty() || distance < least) {
+      nearest = candidate;
+      least = distance;
+    }
+  }
+  return nearest;
+}
+
+}  // namespace talaria

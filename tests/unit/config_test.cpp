@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// The TOML reader: every complaint is one line that names the place, and what is allowed.
+#include "cluster/base/config.h"
+
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <ostream>
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cluster/base/error.h"
+#include "cluster/base/text.h"
+
+namespace talaria {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+// The message of the UsageError that `body` throws.
+std::string complaint(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "(nothing was refused)";
+}
+
+// Reads every kind of value from [a] and refuses the rest.
+void read_all(const ConfigFile& file) {
+  ConfigTable root = file.root();
+  if (auto a = root.table("a")) {
+    a->integer("count", {1, 8});
+    a->integer("any");
+    a->integer("least", {0, std::numeric_limits<std::int64_t>::max()});
+    a->real("rate", {0.0, 1.0});
+    a->real("number");
+    a->boolean("flag");
+    a->string("word");
+    a->choice("pick", {"red", "blue"});
+    if (auto rows = a->tables("rows")) {
+      for (ConfigTable& row : *rows) {
+        row.string("path");
+        row.finish();
+      }
+    }
+    a->finish();
+  }
+  root.finish();
+}
+
+struct Bad {
+  const char* text;
+  const char* message;  // the whole line
+};
+void PrintTo(const Bad& bad, std::ostream* out) { *out << bad.text; }
+
+class BadConfig : public testing::TestWithParam<Bad> {};
+
+TEST_P(BadConfig, IsRefusedInOneLine) {
+  const std::string message =
+      complaint([] { read_all(ConfigFile::parse(GetParam().text, "f.toml")); });
+  EXPECT_EQ(message, GetParam().message);
+  EXPECT_EQ(message.find('\n'), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, BadConfig,
+    testing::Values(
+        Bad{"[a]\ncount = 0", "f.toml:2: a.count: found 0; allowed: an integer from 1 to 8"},
+        Bad{"[a]\n\ncount = 9", "f.toml:3: a.count: found 9; allowed: an integer from 1 to 8"},
+        Bad{"[a]\ncount = -3", "f.toml:2: a.count: found -3; allowed: an integer from 1 to 8"},
+        Bad{"[a]\ncount = 2.0", "f.toml:2: a.count: found 2.0; allowed: an integer from 1 to 8"},
+        Bad{"[a]\ncount = '2'",
+            "f.toml:2: a.count: found the string \"2\"; allowed: an integer from 1 to 8"},
+        Bad{"[a]\nany = true", "f.toml:2: a.any: found true; allowed: an integer"},
+        Bad{"[a]\nany = nan", "f.toml:2: a.any: found nan; allowed: an integer"},
+        Bad{"[a]\nleast = -1", "f.toml:2: a.least: found -1; allowed: an integer of 0 or more"},
+        Bad{"[a]\nleast = [1]",
+            "f.toml:2: a.least: found an array; allowed: an integer of 0 or more"},
+        Bad{"[a]\nrate = 1.5", "f.toml:2: a.rate: found 1.5; allowed: a number from 0 to 1"},
+        Bad{"[a]\nrate = nan", "f.toml:2: a.rate: found nan; allowed: a number from 0 to 1"},
+        Bad{"[a]\nnumber = inf", "f.toml:2: a.number: found inf; allowed: a finite number"},
+        Bad{"[a]\nnumber = -inf", "f.toml:2: a.number: found -inf; allowed: a finite number"},
+        Bad{"[a]\nnumber = 'x'",
+            "f.toml:2: a.number: found the string \"x\"; allowed: a finite number"},
+        Bad{"[a]\nflag = 1", "f.toml:2: a.flag: found 1; allowed: true or false"},
+        Bad{"[a]\nword = 7", "f.toml:2: a.word: found 7; allowed: a string, in quotes"},
+        Bad{"[a]\nword = 2024-01-02",
+            "f.toml:2: a.word: found a date or time; allowed: a string, in quotes"},
+        Bad{"[a]\nword = {}", "f.toml:2: a.word: found a table; allowed: a string, in quotes"},
+        Bad{"[a]\npick = 'green'",
+            "f.toml:2: a.pick: found the string \"green\"; allowed: \"red\" or \"blue\""},
+        Bad{"[a]\npick = 'a\\n'",
+            "f.toml:2: a.pick: found the string \"a\\n\"; allowed: \"red\" or \"blue\""},
+        Bad{"[a]\npick = \"a\\n\"",
+            "f.toml:2: a.pick: found the string \"a\\n\"; allowed: \"red\" or \"blue\""},
+        Bad{"a = 1", "f.toml:1: a: found 1; allowed: a table, [a]"},
+        Bad{"[a]\nrows = {}",
+            "f.toml:2: a.rows: found a table; allowed: an array of tables, [{ ... }, ...]"},
+        Bad{"[a]\nrows = [{path='x'}, 3]",
+            "f.toml:2: a.rows: element 1 is 3; allowed: an array of tables, [{ ... }, ...]"},
+        Bad{"[a]\nrows = [\n{path='x'},\n{path=3}]",
+            "f.toml:4: a.rows[1].path: found 3; allowed: a string, in quotes"},
+        Bad{"[a]\n[[a.rows]]\npath='x'\npth='y'",
+            "f.toml:4: a.rows[0].pth: unknown key, did you mean path?; allowed: path"},
+        Bad{"[a]\nzebra = 1\ncuont = 2",
+            "f.toml:2: a.zebra: unknown key; allowed: any, count, flag, least, number, pick, rate, "
+            "rows or word"},
+        Bad{"[a]\ncuont = 2\nzebra = 1",
+            "f.toml:2: a.cuont: unknown key, did you mean count?; allowed: any, count, flag, "
+            "least, "
+            "number, pick, rate, rows or word"},
+        Bad{"[a]\n[b]", "f.toml:2: b: unknown key, did you mean a?; allowed: a"},
+        Bad{"\"x y\" = 1", "f.toml:1: \"x y\": unknown key; allowed: a"},
+        Bad{"[a]\nb.c = 1",
+            "f.toml:2: a.b: unknown key; allowed: any, count, flag, least, number, pick, rate, "
+            "rows or word"}));
+
+struct Broken {
+  const char* text;
+  const char* start;
+};
+void PrintTo(const Broken& broken, std::ostream* out) { *out << broken.text; }
+
+class BrokenToml : public testing::TestWithParam<Broken> {};
+
+TEST_P(BrokenToml, IsRefusedInOneLineWithItsPlace) {
+  const std::string message = complaint([] { ConfigFile::parse(GetParam().text, "f.toml"); });
+  EXPECT_THAT(message, StartsWith(GetParam().start));
+  EXPECT_THAT(message, HasSubstr("allowed: TOML 1.0"));
+  EXPECT_EQ(message.find('\n'), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, BrokenToml,
+    testing::Values(Broken{"[a]\nany = 9223372036854775808", "f.toml:2: a.any: "},
+                    Broken{"[a]\nany = -9223372036854775809", "f.toml:2: a.any: "},
+                    Broken{"[a]\nany = 99999999999999999999999999", "f.toml:2: a.any: "},
+                    Broken{"[a]\nany = 1\nany = 2", "f.toml:3: a.any: "},
+                    Broken{"[a]\nany = 1\n[a]\nany = 2", "f.toml:3: a: "},
+                    Broken{"[a]\nword = \"open", "f.toml:2: a.word: "},
+                    Broken{"[a]\nany = ", "f.toml:2: a.any: "},
+                    Broken{"[a]\nany 3", "f.toml:2: a.any: "}, Broken{"[a\n", "f.toml:1: a: "},
+                    Broken{"[a]\nrows = [1, 2", "f.toml:2: a.rows: "},
+                    Broken{"[a]\nany = 0x", "f.toml:2: a.any: "},
+                    Broken{"[a]\nword = \"\x01\"", "f.toml:2: a.word: "},
+                    Broken{"[a]\nword = \"\xff\xfe\"", "f.toml:2: a.word: "},
+                    Broken{"= 3", "f.toml:1: "}, Broken{"<html>", "f.toml:1: "}));
+
+TEST(Config, ReadsValuesOfEveryKind) {
+  const ConfigFile file = ConfigFile::parse(
+      "[a]\ncount = 0x8\nrate = 1\nflag = false\nword = \"é\"\npick = 'blue'\n"
+      "rows = [{path = 'p'}, {path = 'q'}]\n",
+      "f.toml");
+  ConfigTable root = file.root();
+  EXPECT_TRUE(root.has("a"));
+  EXPECT_FALSE(root.has("b"));
+  auto a = root.table("a");
+  ASSERT_TRUE(a);
+  EXPECT_EQ(a->integer("count", {1, 8}), 8);
+  EXPECT_EQ(a->integer("absent"), std::nullopt);
+  EXPECT_EQ(a->real("rate", {0, 1}), 1.0);
+  EXPECT_EQ(a->boolean("flag"), false);
+  EXPECT_EQ(a->string("word"), "é");
+  EXPECT_EQ(a->choice("pick", {"red", "blue"}), 1);
+  auto rows = a->tables("rows");
+  ASSERT_TRUE(rows);
+  EXPECT_EQ(rows->at(1).string("path"), "q");
+  EXPECT_EQ(rows->at(1).where("path"), "f.toml:7");
+  a->finish();
+  root.finish();
+}
+
+TEST(Config, AMissingFileIsOneLine) {
+  EXPECT_EQ(complaint([] { ConfigFile::load("/no/such.toml"); }),
+            "/no/such.toml: open /no/such.toml: No such file or directory (errno 2); allowed: the "
+            "path of a readable TOML file");
+  EXPECT_THAT(complaint([] { ConfigFile::load("/"); }), HasSubstr("Is a directory"));
+}
+
+TEST(Overrides, AreTomlValuesOrElseStrings) {
+  const ConfigFile file = ConfigFile::parse(
+      "[a]\ncount = 1 # one\nword = 'x'", "f.toml",
+      {"a.count=2", "a.word=runs/x y", "a.rate=0.5", "a.flag=true", "new.inner.key=\"q\"",
+       "a.rows=[{path='z'}]", "a.empty=", "a.twice=1", "a.twice=2"});
+  ConfigTable root = file.root();
+  auto a = root.table("a");
+  EXPECT_EQ(a->integer("count"), 2);
+  EXPECT_EQ(a->string("word"), "runs/x y");
+  EXPECT_EQ(a->real("rate"), 0.5);
+  EXPECT_EQ(a->boolean("flag"), true);
+  EXPECT_EQ(a->tables("rows")->at(0).string("path"), "z");
+  EXPECT_EQ(a->string("empty"), "");
+  EXPECT_EQ(a->integer("twice"), 2);
+  EXPECT_EQ(root.table("new")->table("inner")->string("key"), "q");
+}
+
+TEST(Overrides, AreBlamedByName) {
+  const auto message = [](const std::string& override) {
+    return complaint([&] { read_all(ConfigFile::parse("[a]\nword = 'x'", "f.toml", {override})); });
+  };
+  EXPECT_EQ(message("a.count=0"),
+            "--set a.count: a.count: found 0; allowed: an integer from 1 to 8");
+  EXPECT_EQ(message("a.rows=[{path=3}]"),
+            "--set a.rows: a.rows[0].path: found 3; allowed: a string, in quotes");
+  EXPECT_THAT(message("a.cuont=3"),
+              StartsWith("--set a.cuont: a.cuont: unknown key, did you mean"));
+  EXPECT_EQ(message("b.x=3"), "f.toml:1: b: unknown key, did you mean a?; allowed: a");
+  EXPECT_EQ(message("a.word.x=3"),
+            "--set a.word.x: word is the string \"x\"; allowed: a key of a table");
+  EXPECT_THAT(message("a.count=99999999999999999999"), HasSubstr("does not fit 64 bits"));
+  for (const char* text : {"", "=", "a", "a.count", "a..b=1", ".a=1", "a.=1", "a b=1", "a\n=1"}) {
+    EXPECT_THAT(message(text), HasSubstr("allowed: table.key=value")) << text;
+    EXPECT_EQ(message(text).find('\n'), std::string::npos);
+  }
+}
+
+TEST(Overrides, TextCannotSmuggleOtherKeys) {
+  for (const std::string value :
+       {"1\n[a]\nflag = true", "1\nflag = true", "\"x\"\n[b]", "'", "\"", "]", "{", "x # y", "\\",
+        "\"\"\"", "'''\n'''\n[c]\nd = 1", "x\"\n[a]\nflag = true\n#"}) {
+    const ConfigFile file = ConfigFile::parse("[a]\n", "f.toml", {"a.word=" + value});
+    EXPECT_EQ(file.root().table("a")->string("word"), value);
+    // And the saved file says the same.
+    const ConfigFile again = ConfigFile::parse(file.to_toml(), "g.toml");
+    ConfigTable a = *again.root().table("a");
+    EXPECT_EQ(a.string("word"), value) << file.to_toml();
+    a.finish();
+  }
+}
+
+TEST(Config, TheEffectiveFileReadsBackTheSame) {
+  std::mt19937_64 random(7);
+  const std::string_view kinds = "ab\"'\\\n\t\r\x01[]#= .";
+  for (int round = 0; round < 2000; ++round) {
+    std::string word = "x y";  // no TOML value, so always a string
+    for (std::uint64_t i = random() % 12; i > 0; --i) word += kinds[random() % kinds.size()];
+    const std::uint64_t bits = random();
+    double real = std::bit_cast<double>(bits);
+    if (!std::isfinite(real)) real = 0.1;
+    const auto integer = static_cast<std::int64_t>(random());
+    const ConfigFile file = ConfigFile::parse(
+        "", "f",
+        {"a.word=" + word, fmt::format("a.real={:.17e}", real), fmt::format("a.any={}", integer)});
+    const ConfigFile again = ConfigFile::parse(file.to_toml(), "g");
+    ConfigTable a = *again.root().table("a");
+    EXPECT_EQ(a.string("word"), word);
+    EXPECT_EQ(a.real("real"), real) << file.to_toml();
+    EXPECT_EQ(a.integer("any"), integer);
+  }
+}
+
+TEST(Text, NearestWordIsNearOrNone) {
+  EXPECT_EQ(edit_distance("kitten", "sitting"), 3);
+  EXPECT_EQ(edit_distance("ab", "ba"), 1);
+  EXPECT_EQ(edit_distance("", "abc"), 3);
+  EXPECT_EQ(nearest_word("lerning_rate", {"decay", "learning_rate"}), "learning_rate");
+  EXPECT_EQ(nearest_word("xyzzy", {"decay", "learning_rate"}), "");
+}
+
+TEST(Text, MessagesStayOnOneLine) {
+  EXPECT_EQ(one_line("a\nb\tc\x01\x7f é"), "a\\nb\\tc\\x01\\x7f é");
+  EXPECT_EQ(in_quotes(std::string(59, 'x') + "é é"), "\"" + std::string(59, 'x') + "...\"");
+  EXPECT_EQ(join_or({"a", "b", "c"}), "a, b or c");
+}
+
+}  // namespace
+}  // namespace talaria
