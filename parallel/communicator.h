@@ -27,7 +27,7 @@ class Communicator {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  // "single", "local", "shm", "mpi", "nccl".
+  // "single", "local", "shm", "mpi", "hierarchical", "nccl".
   virtual std::string transport() const = 0;
 
   // data[i] = tree sum of all ranks' data[i]. Collective. n ranks, S bytes: each sends the n - 1
@@ -57,6 +57,11 @@ class Communicator {
   virtual void recv(std::span<std::byte> data, int from) = 0;
 
   virtual void barrier() = 0;
+
+  // Not collective: a rank that fails calls it before it leaves, so that the others do not wait for
+  // it: local and shm make their present and future waits throw Error within a fraction of a
+  // second; mpi and what is built on it end the whole job (MPI_Abort, exit code 1).
+  virtual void abort() noexcept {}
 
   const CommCounters& counters() const { return counters_; }
 
