@@ -141,18 +141,7 @@ void Optimizer::apply(double learning_rate, double global_norm) {
 }
 
 parallel::NamedBox Optimizer::named(const Piece& piece, float* data) const {
-  const ParameterBlock& block = stage_.parameters().blocks()[piece.block];
-  parallel::NamedBox named;
-  named.tensor = block.tensor.name;
-  named.global = block.tensor.global;
-  named.vector = block.tensor.vector;
-  named.hash_columns = block.tensor.hash_columns;
-  // Rows of padding lie behind the real ones.
-  const std::int64_t begin = std::min(piece.rows.begin, block.box.extent[0]);
-  const std::int64_t end = std::min(piece.rows.end, block.box.extent[0]);
-  named.box = {{block.box.offset[0] + begin, block.box.offset[1]}, {end - begin, block.cols}};
-  named.data = data;
-  return named;
+  return stage_.parameters().named_box(piece.block, piece.rows, data);
 }
 
 std::vector<parallel::NamedBox> Optimizer::owned_weights() {
@@ -175,15 +164,6 @@ std::vector<parallel::NamedBox> Optimizer::owned_moments(int which) {
     const Update& update = updates_list_[at];
     if (!stage_.parameters().blocks()[piece.block].counted) continue;
     boxes.push_back(named(piece, state + update.state + (piece.offset - update.piece.offset)));
-    if (boxes.back().box.empty()) boxes.pop_back();
-  }
-  return boxes;
-}
-
-std::vector<parallel::NamedBox> Optimizer::needed_weights() {
-  std::vector<parallel::NamedBox> boxes;
-  for (const Piece& piece : parallel::owned_pieces(stage_.parameters().flat_blocks(), 1, 0)) {
-    boxes.push_back(named(piece, stage_.parameters().weights() + piece.offset));
     if (boxes.back().box.empty()) boxes.pop_back();
   }
   return boxes;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/parameters.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -63,6 +64,30 @@ std::int64_t Parameters::real_count() const {
   std::int64_t total = 0;
   for (const ParameterBlock& block : blocks_) total += block.box.count();
   return total;
+}
+
+parallel::NamedBox Parameters::named_box(std::size_t block, parallel::RowRange rows,
+                                        float* data) const {
+  const ParameterBlock& from = blocks_[block];
+  parallel::NamedBox named;
+  named.tensor = from.tensor.name;
+  named.global = from.tensor.global;
+  named.vector = from.tensor.vector;
+  named.hash_columns = from.tensor.hash_columns;
+  const std::int64_t begin = std::min(rows.begin, from.box.extent[0]);
+  const std::int64_t end = std::min(rows.end, from.box.extent[0]);
+  named.box = {{from.box.offset[0] + begin, from.box.offset[1]}, {end - begin, from.cols}};
+  named.data = data;
+  return named;
+}
+
+std::vector<parallel::NamedBox> Parameters::weight_boxes() {
+  std::vector<parallel::NamedBox> boxes;
+  for (std::size_t b = 0; b < blocks_.size(); ++b) {
+    boxes.push_back(named_box(b, {0, blocks_[b].rows}, weights_.data() + blocks_[b].offset));
+    if (boxes.back().box.empty()) boxes.pop_back();
+  }
+  return boxes;
 }
 
 void Parameters::initialise(std::uint64_t seed, ThreadPool& pool) {

@@ -59,6 +59,11 @@ class Parameters {
   const float* weights() const { return weights_.data(); }
   float* gradients() { return gradients_.data(); }
 
+  // The real rows of `rows` of a block, as a named box whose elements begin at `data`.
+  parallel::NamedBox named_box(std::size_t block, parallel::RowRange rows, float* data) const;
+  // All real weights of this rank; views into live memory.
+  std::vector<parallel::NamedBox> weight_boxes();
+
   TensorView weight(std::int64_t offset, std::initializer_list<std::int64_t> dims) {
     return {weights_.data() + offset, dims};
   }

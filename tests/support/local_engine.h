@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole training run with ranks as threads, on made-up tokens: the fast way to ask what a layout
+// does.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "launch/job.h"
+#include "worker/engine.h"
+
+namespace talaria::worker {
+
+// What one rank counted.
+struct RankCounters {
+  std::uint64_t matmul_flops = 0;
+  model::StageMemory memory;
+  std::int64_t real_weights = 0;
+  std::int64_t moment_bytes = 0;
+  std::uint64_t data_bytes_sent = 0;
+  std::int64_t data_bytes_expected = 0;  // by the closed formula
+  int max_live = 0;
+};
+
+struct EngineRun {
+  std::vector<double> losses;
+  std::vector<double> grad_norms;
+  std::vector<double> evaluation;                       // per sample, after the last step
+  std::map<std::string, std::vector<float>> weights;    // whole logical tensors
+  std::map<std::string, std::vector<float>> gradients;  // of the last step, before clipping
+  std::vector<RankCounters> ranks;
+};
+
+// A small job with every feature on; change what the test is about.
+launch::Job small_job();
+
+// The made-up samples: a pure function of (global sample, position).
+std::int32_t made_up_token(const launch::Job& job, std::int64_t sample, std::int64_t position);
+
+// Trains `steps` steps with job.parallel.layout's ranks as threads. `touch` may change an engine
+// before the first step (one call a rank).
+EngineRun run_engine(const launch::Job& job, int steps,
+                     const std::function<void(int rank, Engine&)>& touch = nullptr);
+
+}  // namespace talaria::worker

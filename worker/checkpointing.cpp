@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/checkpointing.h"
+
+#include <boost/json.hpp>
+
+#include "cluster/base/error.h"
+#include "model/cpu/isa.h"
+#include "storage/checkpoint/reader.h"
+#include "storage/checkpoint/verify.h"
+#include "worker/exchange.h"
+
+namespace talaria::worker {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+
+json::object describe(const launch::Job& job, const TrainingState& state) {
+  const parallel::Layout& layout = job.parallel.layout;
+  json::object meta;
+  meta["job"] = state.job_toml;
+  meta["layout"] =
+      json::object{{"tensor", layout.tensor}, {"pipeline", layout.pipeline}, {"data", layout.data}};
+  // The loader's whole state is one integer; every random number is a function of seed and step.
+  meta["loader"] = json::object{{"next_sample", state.step * job.train.global_batch},
+                                {"fingerprint", state.data_fingerprint}};
+  meta["rng"] = json::object{{"kind", "philox4x32-10"}, {"seed", job.job.seed}};
+  meta["optimizer"] = json::object{
+      {"updates", state.updates},
+      {"nonfinite_in_a_row", state.nonfinite_in_a_row},
+      {"learning_rate", model::learning_rate(learning_rate_schedule(job), state.step)}};
+  meta["build"] = build_identity();
+  return meta;
+}
+
+}  // namespace
+
+std::string build_identity() {
+  return fmt::format("{}, oneDNN {}", model::cpu::cpu_kernels_isa(), model::cpu::onednn_version());
+}
+
+fs::path save_checkpoint(Engine& engine, const launch::Job& job, const TrainingState& state,
+                         const fs::path& root, int attempt, std::int64_t keep, ThreadPool& pool) {
+  parallel::Communicator& world = *engine.groups().world;
+  const storage::CheckpointRef ref = {root, state.step, attempt};
+  const bool leads = world.rank() == 0;
+  const fs::path temporary =
+      broadcast_string(world, leads ? storage::begin_checkpoint(ref).string() : "", 0);
+
+  std::vector<storage::BoxGroup> groups(3);
+  groups[0] = {"param", engine.optimizer().owned_weights()};
+  groups[1] = {"adam_m", engine.optimizer().owned_moments(0)};
+  groups[2] = {"adam_v", engine.optimizer().owned_moments(1)};
+  const std::string record = storage::write_shard(temporary, world.rank(), world.size(), groups);
+  const std::vector<std::string> records = gather_strings(world, record);
+  if (leads) {
+    storage::commit_checkpoint(ref, temporary, records, json::serialize(describe(job, state)));
+    storage::prune_checkpoints(root, keep, pool);
+  }
+  world.barrier();
+  return ref.final_path();
+}
+
+TrainingState read_training_state(const fs::path& checkpoint) {
+  const storage::CheckpointReader reader(checkpoint);
+  TrainingState state;
+  state.step = reader.manifest().step;
+  try {
+    const json::value meta = json::parse(reader.manifest().meta_json);
+    const json::value& optimizer = meta.at("optimizer");
+    state.updates = optimizer.at("updates").to_number<std::int64_t>();
+    state.nonfinite_in_a_row = optimizer.at("nonfinite_in_a_row").to_number<int>();
+    state.data_fingerprint = std::string(meta.at("loader").at("fingerprint").as_string());
+    state.job_toml = std::string(meta.at("job").as_string());
+  } catch (const std::exception& error) {
+    fail_usage("{}/manifest.json: meta: {}; this checkpoint was not written by a training run",
+               checkpoint.string(), error.what());
+  }
+  return state;
+}
+
+std::optional<FoundCheckpoint> find_checkpoint(const fs::path& root, ThreadPool& pool,
+                                               std::vector<std::string>& skipped) {
+  const storage::Restored restored = storage::find_restorable(root, pool);
+  for (const storage::Skipped& each : restored.skipped) {
+    skipped.push_back(fmt::format("{}: {}", each.path.string(), each.reason));
+  }
+  if (!restored.checkpoint) return std::nullopt;
+  FoundCheckpoint found;
+  found.path = restored.checkpoint->path;
+  found.state = read_training_state(found.path);
+  const storage::CheckpointReader reader(found.path);
+  const json::value meta = json::parse(reader.manifest().meta_json);
+  const json::value* build = meta.as_object().if_contains("build");
+  if (build != nullptr && build->is_string() && build->as_string() != build_identity()) {
+    found.warnings.push_back(fmt::format(
+        "{} was written with {}, this is {}: the run continues, but not with the same bits",
+        found.path.string(), std::string(build->as_string()), build_identity()));
+  }
+  return found;
+}
+
+void load_checkpoint(Engine& engine, const fs::path& checkpoint, const TrainingState& state) {
+  const storage::CheckpointReader reader(checkpoint);
+  reader.read("param", engine.stage().parameters().weight_boxes());
+  reader.read("adam_m", engine.optimizer().needed_moments(0));
+  reader.read("adam_v", engine.optimizer().needed_moments(1));
+  engine.optimizer().set_updates(state.updates);
+}
+
+}  // namespace talaria::worker

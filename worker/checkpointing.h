@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checkpoints seen from the ranks: who writes what, who commits, and how a run finds its way back.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cluster/base/thread_pool.h"
+#include "launch/job.h"
+#include "storage/checkpoint/checkpoint.h"
+#include "worker/engine.h"
+
+namespace talaria::worker {
+
+// What besides tensors a run needs to continue with the same bits.
+struct TrainingState {
+  std::int64_t step = 0;     // steps done
+  std::int64_t updates = 0;  // of the optimizer; less than step when steps were skipped
+  int nonfinite_in_a_row = 0;
+  std::string data_fingerprint;
+  std::string job_toml;
+};
+
+// Writes step-%08d under `root` and keeps the newest `keep`. Returns the folder. Collective over
+// world.
+std::filesystem::path save_checkpoint(Engine& engine, const launch::Job& job,
+                                      const TrainingState& state, const std::filesystem::path& root,
+                                      int attempt, std::int64_t keep, ThreadPool& pool);
+
+struct FoundCheckpoint {
+  std::filesystem::path path;
+  TrainingState state;
+  std::vector<std::string> warnings;  // another instruction set or library build
+};
+
+// The newest checkpoint that verifies, or nothing; `skipped` gets a sentence for each damaged one.
+// Rank 0.
+std::optional<FoundCheckpoint> find_checkpoint(const std::filesystem::path& root, ThreadPool& pool,
+                                               std::vector<std::string>& skipped);
+
+// Reads the state that a manifest of this program carries; throws UsageError where it carries none.
+TrainingState read_training_state(const std::filesystem::path& checkpoint);
+
+// Fills the engine's weights and moments. Every rank reads for itself.
+void load_checkpoint(Engine& engine, const std::filesystem::path& checkpoint,
+                     const TrainingState& state);
+
+// "avx512f+fma", "2.6.3": what the promise of equal bits is bound to.
+std::string build_identity();
+
+}  // namespace talaria::worker

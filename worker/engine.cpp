@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/engine.h"
+
+#include <cmath>
+
+#include "parallel/runner.h"
+
+namespace talaria::worker {
+namespace {
+
+model::StageSetup make_setup(const launch::Job& job, const parallel::Coordinate& at) {
+  model::StageSetup setup;
+  setup.config = job.model;
+  setup.numerics = job.job.numerics;
+  setup.layout = job.parallel.layout;
+  setup.at = at;
+  setup.micro_batch = job.train.micro_batch;
+  setup.length = job.train.sequence_length;
+  setup.global_batch = job.train.global_batch;
+  setup.dropout = job.train.dropout;
+  setup.seed = job.job.seed;
+  model::assign_layers(setup);
+  return setup;
+}
+
+}  // namespace
+
+std::int64_t max_message_bytes(const launch::Job& job) {
+  return job.train.micro_batch * job.train.sequence_length * job.model.hidden *
+         static_cast<std::int64_t>(sizeof(float));
+}
+
+model::LearningRateSchedule learning_rate_schedule(const launch::Job& job) {
+  return {job.optimizer.learning_rate, job.optimizer.min_learning_rate, job.optimizer.warmup_steps,
+          job.optimizer.decay_steps, job.optimizer.decay};
+}
+
+Engine::Engine(const launch::Job& job, int rank, Groups groups, ThreadPool& pool)
+    : job_(job),
+      rank_(rank),
+      at_(parallel::coordinate_of(job.parallel.layout, rank)),
+      groups_(std::move(groups)) {
+  model::Stream stream;
+  stream.pool = &pool;
+  stream.split_products = !job.job.numerics.invariant;
+  stream.matmul_flops = &matmul_flops_;
+  stage_ = std::make_unique<model::GptStage>(make_setup(job, at_), *groups_.tensor, stream);
+  const model::OptimizerConfig config = {job.optimizer.beta1, job.optimizer.beta2,
+                                         job.optimizer.eps, job.optimizer.weight_decay,
+                                         job.optimizer.clip};
+  optimizer_ = std::make_unique<model::Optimizer>(*stage_, *groups_.data, *groups_.pipeline, config,
+                                                  job.parallel.zero);
+  schedule_ =
+      parallel::make_schedule(job.parallel.schedule, at_.pipeline, job.parallel.layout.pipeline,
+                              static_cast<int>(job.micro_batches()));
+}
+
+std::int64_t Engine::first_sample() const { return at_.data * job_.samples_per_rank(); }
+
+std::vector<double> Engine::gather_losses() {
+  const std::span<const double> own = stage_->sample_losses();
+  // Every stage knows the number: it is the number of samples that was fed to it.
+  std::int64_t count = static_cast<std::int64_t>(own.size());
+  const int last = groups_.pipeline->size() - 1;
+  groups_.pipeline->broadcast(std::as_writable_bytes(std::span(&count, 1)), last);
+  const auto ranks = static_cast<std::size_t>(groups_.data->size());
+  std::vector<double> all(static_cast<std::size_t>(count) * ranks);
+  if (at_.pipeline == last) {
+    std::copy(own.begin(), own.end(), all.begin() + groups_.data->rank() * count);
+    groups_.data->all_gather(std::as_writable_bytes(std::span(all)));
+  }
+  groups_.pipeline->broadcast(std::as_writable_bytes(std::span(all)), last);
+  return all;
+}
+
+StepReport Engine::train_step(std::int64_t step, std::span<const std::int32_t> ids,
+                              bool stop_requested) {
+  model::StepContext context;
+  context.step = static_cast<std::uint32_t>(step);
+  context.seed = job_.job.seed;
+  context.dropout = job_.train.dropout;
+  stage_->begin(context, ids);
+  StepReport report;
+  report.max_live = parallel::run_schedule(schedule_, *stage_, *groups_.pipeline).max_live;
+  stage_->finish();
+  const std::vector<double> losses = gather_losses();
+  optimizer_->reduce_gradients();
+  const model::NormPart part = optimizer_->norm_part();
+
+  bool own_loss_finite = true;
+  for (const double loss : stage_->sample_losses()) own_loss_finite &= std::isfinite(loss);
+  // One exact sum tells every rank the norm, who saw a non-finite number, and whether to stop.
+  const std::size_t digits = model::ExactSum::kDigits;
+  const auto ranks = static_cast<std::size_t>(groups_.world->size());
+  std::vector<std::int64_t> shared(digits + ranks + 1, 0);
+  std::copy(part.sum_of_squares.digits().begin(), part.sum_of_squares.digits().end(),
+            shared.begin());
+  shared[digits + static_cast<std::size_t>(groups_.world->rank())] =
+      part.finite && own_loss_finite ? 0 : 1;
+  shared[digits + ranks] = stop_requested ? 1 : 0;
+  groups_.world->all_reduce_sum(std::span(shared));
+
+  model::ExactSum total;
+  std::copy_n(shared.begin(), digits, total.digits().begin());
+  report.grad_norm = std::sqrt(total.value());
+  report.stop = shared[digits + ranks] != 0;
+  for (std::size_t r = 0; r < ranks && report.nonfinite_rank < 0; ++r) {
+    if (shared[digits + r] != 0) report.nonfinite_rank = static_cast<int>(r);
+  }
+  double loss = 0.0;
+  for (const double sample : losses) loss += sample;
+  report.loss = loss / static_cast<double>(job_.train.global_batch * job_.train.sequence_length);
+  report.learning_rate = model::learning_rate(learning_rate_schedule(job_), step);
+  report.applied = report.nonfinite_rank < 0;
+  if (report.applied) optimizer_->apply(report.learning_rate, report.grad_norm);
+  return report;
+}
+
+std::vector<double> Engine::evaluate(std::span<const std::int32_t> ids) {
+  model::StepContext context;
+  context.training = false;
+  stage_->begin(context, ids);
+  const auto samples = static_cast<std::int64_t>(ids.size()) / (job_.train.sequence_length + 1);
+  const auto micro_batches = static_cast<int>(samples / job_.train.micro_batch);
+  parallel::run_schedule(
+      parallel::make_forward_schedule(at_.pipeline, job_.parallel.layout.pipeline, micro_batches),
+      *stage_, *groups_.pipeline);
+  return gather_losses();
+}
+
+}  // namespace talaria::worker

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small agreements between ranks: strings gathered or broadcast, and "did anybody fail?".
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "parallel/communicator.h"
+
+namespace talaria::worker {
+
+// Every rank's string, by rank, on all ranks. Collective.
+std::vector<std::string> gather_strings(parallel::Communicator& group, const std::string& own);
+
+// The root's string on all ranks. Collective.
+std::string broadcast_string(parallel::Communicator& group, std::string text, int root);
+
+// Runs `work` on this rank and finds out, collectively, whether any rank threw UsageError. If so
+// the lowest such rank logs its message (so that a complaint all ranks share is printed once) and
+// all ranks return false. Other exceptions pass through.
+bool agree(parallel::Communicator& group, const std::function<void()>& work);
+
+}  // namespace talaria::worker

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/run_directory.h"
+
+#include <algorithm>
+#include <bit>
+#include <map>
+#include <sstream>
+#include <vector>
+
+#include <boost/json.hpp>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "cluster/base/clock.h"
+#include "cluster/base/error.h"
+
+namespace talaria::worker {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+
+std::string host_name() {
+  char name[256] = {};
+  check_sys(::gethostname(name, sizeof name - 1), "gethostname", "");
+  return name;
+}
+
+UniqueFd take_lock(const fs::path& path) {
+  UniqueFd fd = open_file(path, O_RDWR | O_CREAT);
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) fail_errno("flock", path.string());
+    fail_usage("{}: in use by {}; wait for it to end, or choose another --run-dir",
+               path.parent_path().string(), read_file(path));
+  }
+  const std::string holder = fmt::format("pid {} on {}", ::getpid(), host_name());
+  check_sys(::ftruncate(fd.get(), 0), "ftruncate", path.string());
+  write_all(fd.get(), std::as_bytes(std::span(holder)), path);
+  return fd;
+}
+
+// Finite numbers as they are, others as strings: JSON has no infinities.
+json::value number(double value) {
+  if (std::isfinite(value)) return value;
+  return json::string(fmt::format("{}", value));
+}
+
+double read_number(const json::value& value) {
+  if (value.is_string()) return std::stod(std::string(value.as_string()));
+  return value.to_number<double>();
+}
+
+template <class Number>
+Number median(std::vector<Number> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(const fs::path& path) : path_(path) {
+  std::error_code error;
+  fs::create_directories(path_, error);
+  if (error) fail_usage("{}: cannot make the run directory: {}", path_.string(), error.message());
+  lock_ = take_lock(path_ / "lock");
+}
+
+int RunDirectory::begin_attempt(int wanted) {
+  int attempt = wanted;
+  if (attempt <= 0) {
+    attempt = 1;
+    while (fs::exists(path_ / fmt::format("attempt-{:03}", attempt))) ++attempt;
+  }
+  fs::create_directories(path_ / fmt::format("attempt-{:03}", attempt));
+  return attempt;
+}
+
+void RunDirectory::save_job(const std::string& toml) const {
+  write_file_atomic(path_ / "job.toml", toml);
+}
+
+void RunDirectory::record(const Metric& m) const {
+  json::object line;
+  line["step"] = m.step;
+  line["attempt"] = m.attempt;
+  line["tokens"] = m.tokens;
+  line["loss"] = number(m.loss);
+  line["loss_bits"] = fmt::format("{:016x}", std::bit_cast<std::uint64_t>(m.loss));
+  line["grad_norm"] = number(m.grad_norm);
+  line["learning_rate"] = m.learning_rate;
+  line["step_seconds"] = m.step_seconds;
+  line["tokens_per_second"] = m.tokens_per_second;
+  line["mfu"] = m.mfu;
+  line["rss_bytes"] = m.rss_bytes;
+  line["time"] = wall_seconds();
+  if (m.validation_loss) line["validation_loss"] = number(*m.validation_loss);
+  if (m.validation_bits_per_byte) {
+    line["validation_bits_per_byte"] = number(*m.validation_bits_per_byte);
+  }
+  append_line(path_ / "metrics.jsonl", json::serialize(line));
+}
+
+void RunDirectory::record_event(int attempt, int rank, const std::string& kind,
+                                const std::string& text) const {
+  json::object line;
+  line["time"] = wall_seconds();
+  line["attempt"] = attempt;
+  line["rank"] = rank;
+  line["kind"] = kind;
+  line["text"] = text;
+  append_line(path_ / "events.jsonl", json::serialize(line));
+}
+
+RunSummary summarise(const fs::path& run_directory) {
+  const fs::path metrics = run_directory / "metrics.jsonl";
+  if (!fs::exists(metrics)) {
+    fail_usage("{}: no metrics.jsonl; name the directory of a run that has made a step",
+               run_directory.string());
+  }
+  // A step that was run again appears again: the last line counts.
+  std::map<std::int64_t, json::object> steps;
+  std::istringstream lines(read_file(metrics));
+  for (std::string line; std::getline(lines, line);) {
+    json::error_code error;
+    const json::value value = json::parse(line, error);
+    if (error || !value.is_object()) continue;  // a line cut short by a crash
+    steps[value.at("step").to_number<std::int64_t>()] = value.as_object();
+  }
+  if (steps.empty()) fail_usage("{}: no finished step", metrics.string());
+  RunSummary summary;
+  summary.steps = steps.rbegin()->first;
+  summary.first_loss = read_number(steps.begin()->second.at("loss"));
+  summary.tokens = steps.rbegin()->second.at("tokens").to_number<std::int64_t>();
+  std::vector<double> speeds;
+  std::vector<double> mfus;
+  int counted = 0;
+  for (auto it = steps.rbegin(); it != steps.rend(); ++it) {
+    const json::object& line = it->second;
+    if (counted < 10) {
+      summary.last_loss += (read_number(line.at("loss")) - summary.last_loss) / ++counted;
+    }
+    speeds.push_back(read_number(line.at("tokens_per_second")));
+    mfus.push_back(read_number(line.at("mfu")));
+    if (!summary.validation_loss && line.contains("validation_loss")) {
+      summary.validation_loss = read_number(line.at("validation_loss"));
+      if (line.contains("validation_bits_per_byte")) {
+        summary.validation_bits_per_byte = read_number(line.at("validation_bits_per_byte"));
+      }
+    }
+  }
+  summary.tokens_per_second = median(speeds);
+  summary.mfu = median(mfus);
+  std::istringstream events(fs::exists(run_directory / "events.jsonl")
+                                ? read_file(run_directory / "events.jsonl")
+                                : std::string());
+  for (std::string line; std::getline(events, line);) {
+    json::error_code error;
+    const json::value value = json::parse(line, error);
+    if (!error && value.is_object()) summary.done = value.at("kind").as_string() == "done";
+  }
+  return summary;
+}
+
+}  // namespace talaria::worker
