@@ -25,7 +25,7 @@ struct ClusterSection {
   std::string launcher = "local";  // local | mpirun | slurm
   int ranks = 1;                   // default: the layout's world size
   int threads_per_rank = 1;
-  std::string device = "cpu";  // cpu | cuda
+  std::string device = "cpu";  // cpu; cuda is refused in this version
   int max_restarts = 3;
 };
 
@@ -59,7 +59,7 @@ struct TrainSection {
 
 struct OptimizerSection {
   double learning_rate = 6e-4;
-  double min_learning_rate = 6e-5;
+  double min_learning_rate = 6e-5;  // default: learning_rate / 10
   std::int64_t warmup_steps = 0;
   std::string decay = "cosine";  // cosine | linear | constant
   std::int64_t decay_steps = 0;  // default: train.steps at the first start
@@ -85,8 +85,9 @@ struct Job {
   OptimizerSection optimizer;
   CheckpointSection checkpoint;
 
-  std::string
-      effective_toml;  // the file with --set applied; saved with the run and each checkpoint
+  // The file with --set applied and with what the first start fixes written out; saved with the run
+  // and each checkpoint. Parsing it gives this job.
+  std::string effective_toml;
 
   std::int64_t samples_per_rank() const { return train.global_batch / parallel.layout.data; }
   std::int64_t micro_batches() const { return samples_per_rank() / train.micro_batch; }
@@ -95,9 +96,14 @@ struct Job {
 // Reads and validates. Throws UsageError with one line "file:line: key: what, what is allowed".
 Job parse_job(const ConfigFile& file);
 
-// What a continued run may not change (docs: "Running on an existing directory"): compares `now`
-// with the job that a checkpoint was written by; throws UsageError naming the key and both values.
+// What a continued run may not change (docs/job-file.md, "Continuing a run"): compares `now` with
+// the job that a checkpoint was written by; throws UsageError naming the key and both values.
 // `parallel`, `cluster`, `checkpoint`, `train.micro_batch` may differ, `train.steps` may grow.
 void check_continuation(const Job& saved, const Job& now);
+
+// The job of a run that continues from a checkpoint written by `saved`: what the file leaves open
+// and the first start fixed (virtual_shards, sample_groups, decay_steps) is taken from `saved`,
+// then check_continuation, with the line of the file in its message.
+Job continue_job(const ConfigFile& file, const Job& saved);
 
 }  // namespace talaria::launch

@@ -56,22 +56,6 @@ std::string describe(const toml::node& node) {
   }
 }
 
-std::string describe(const IntRange& range) {
-  const IntRange any;
-  if (range.low == any.low && range.high == any.high) return "an integer";
-  if (range.high == any.high) return fmt::format("an integer of {} or more", range.low);
-  if (range.low == any.low) return fmt::format("an integer of {} or less", range.high);
-  return fmt::format("an integer from {} to {}", range.low, range.high);
-}
-
-std::string describe(const RealRange& range) {
-  const RealRange any;
-  if (range.low == any.low && range.high == any.high) return "a finite number";
-  if (range.high == any.high) return fmt::format("a finite number of {:g} or more", range.low);
-  if (range.low == any.low) return fmt::format("a finite number of {:g} or less", range.high);
-  return fmt::format("a number from {:g} to {:g}", range.low, range.high);
-}
-
 // The key that a broken line speaks of, for toml++'s own complaints: the last [table] header above
 // it and the word before its '='. Empty where the line has none.
 std::string key_at(std::string_view text, std::uint32_t line) {
@@ -130,6 +114,11 @@ std::optional<toml::table> parse_value(const std::string& text) {
   return std::nullopt;
 }
 
+bool inside(double value, const RealRange& range) {
+  if (!std::isfinite(value) || value < range.low || value > range.high) return false;
+  return !(range.open_low && value == range.low) && !(range.open_high && value == range.high);
+}
+
 bool is_digits(std::string_view text) {
   if (!text.empty() && (text[0] == '+' || text[0] == '-')) text.remove_prefix(1);
   return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
@@ -176,6 +165,27 @@ std::string apply_override(toml::table& root, const std::string& text) {
 const toml::table& as_table(const void* node) { return *static_cast<const toml::table*>(node); }
 
 }  // namespace
+
+std::string describe(const IntRange& range) {
+  const IntRange any;
+  if (range.low == any.low && range.high == any.high) return "an integer";
+  if (range.high == any.high) return fmt::format("an integer of {} or more", range.low);
+  if (range.low == any.low) return fmt::format("an integer of {} or less", range.high);
+  if (range.low == range.high) return fmt::format("{}", range.low);
+  return fmt::format("an integer from {} to {}", range.low, range.high);
+}
+
+std::string describe(const RealRange& range) {
+  const RealRange any;
+  const std::string low = range.low == any.low ? "" : fmt::format("{:g}", range.low);
+  const std::string high = range.high == any.high ? "" : fmt::format("{:g}", range.high);
+  const char* const above = range.open_low ? "above" : "from";
+  const char* const below = range.open_high ? "to below" : "to";
+  if (low.empty() && high.empty()) return "a finite number";
+  if (high.empty()) return fmt::format("a finite number {} {}", above, low);
+  if (low.empty()) return fmt::format("a finite number up {} {}", below, high);
+  return fmt::format("a number {} {} {} {}", above, low, below, high);
+}
 
 ConfigFile::ConfigFile(std::shared_ptr<State> state) : state_(std::move(state)) {}
 ConfigFile::~ConfigFile() = default;
@@ -266,7 +276,7 @@ std::optional<double> ConfigTable::real(const std::string& key, RealRange range)
   if (node == nullptr) return std::nullopt;
   const std::optional<double> value =
       node->is_number() ? node->value<double>() : std::optional<double>();
-  if (!value || !std::isfinite(*value) || *value < range.low || *value > range.high) {
+  if (!value || !inside(*value, range)) {
     refuse(key, fmt::format("found {}; allowed: {}", describe(*node), describe(range)));
   }
   return value;
@@ -293,18 +303,24 @@ std::optional<std::string> ConfigTable::string(const std::string& key) {
 }
 
 std::optional<int> ConfigTable::choice(const std::string& key,
-                                       const std::vector<std::string>& allowed) {
+                                       const std::vector<std::string>& allowed,
+                                       const std::vector<std::string>& later) {
   known_.insert(key);
   const toml::node* const node = as_table(node_).get(key);
   if (node == nullptr) return std::nullopt;
+  bool is_later = false;
   if (node->is_string()) {
-    const auto at = std::find(allowed.begin(), allowed.end(), node->as_string()->get());
+    const std::string& word = node->as_string()->get();
+    const auto at = std::find(allowed.begin(), allowed.end(), word);
     if (at != allowed.end()) return static_cast<int>(at - allowed.begin());
+    is_later = std::find(later.begin(), later.end(), word) != later.end();
   }
   std::vector<std::string> shown;
   shown.reserve(allowed.size());
   for (const std::string& word : allowed) shown.push_back(in_quotes(word));
-  refuse(key, fmt::format("found {}; allowed: {}", describe(*node), join_or(shown)));
+  refuse(key,
+         fmt::format("found {}{}; allowed: {}", describe(*node),
+                     is_later ? ", which is not available in this version" : "", join_or(shown)));
 }
 
 std::optional<ConfigTable> ConfigTable::table(const std::string& key) {
@@ -315,6 +331,12 @@ std::optional<ConfigTable> ConfigTable::table(const std::string& key) {
     refuse(key, fmt::format("found {}; allowed: a table, [{}]", describe(*node), full_key(key)));
   }
   return ConfigTable(owner_, node->as_table(), file_, full_key(key));
+}
+
+ConfigTable ConfigTable::table_or_empty(const std::string& key) {
+  static const toml::table empty;
+  std::optional<ConfigTable> found = table(key);
+  return found ? *found : ConfigTable(owner_, &empty, file_, full_key(key));
 }
 
 std::optional<std::vector<ConfigTable>> ConfigTable::tables(const std::string& key) {

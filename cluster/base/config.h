@@ -40,7 +40,7 @@ class ConfigFile {
   std::shared_ptr<State> state_;
 };
 
-// A range that a number must lie in; the bounds are allowed values.
+// A range that a number must lie in; the bounds are allowed values unless they are open.
 struct IntRange {
   std::int64_t low = std::numeric_limits<std::int64_t>::min();
   std::int64_t high = std::numeric_limits<std::int64_t>::max();
@@ -48,7 +48,13 @@ struct IntRange {
 struct RealRange {
   double low = -std::numeric_limits<double>::max();
   double high = std::numeric_limits<double>::max();
+  bool open_low = false;
+  bool open_high = false;
 };
+
+// "an integer from 1 to 8", "a number from 0 to below 1": what follows "allowed: ".
+std::string describe(const IntRange& range);
+std::string describe(const RealRange& range);
 
 class ConfigTable {
  public:
@@ -60,9 +66,12 @@ class ConfigTable {
   std::optional<double> real(const std::string& key, RealRange range = {});
   std::optional<bool> boolean(const std::string& key);
   std::optional<std::string> string(const std::string& key);
-  // One of `allowed`; returns its index.
-  std::optional<int> choice(const std::string& key, const std::vector<std::string>& allowed);
+  // One of `allowed`; returns its index. A word of `later` is refused as not available yet.
+  std::optional<int> choice(const std::string& key, const std::vector<std::string>& allowed,
+                            const std::vector<std::string>& later = {});
   std::optional<ConfigTable> table(const std::string& key);
+  // The same, or an empty table of that name when the key is absent.
+  ConfigTable table_or_empty(const std::string& key);
   // An array of tables or inline tables.
   std::optional<std::vector<ConfigTable>> tables(const std::string& key);
 

@@ -39,9 +39,13 @@ void read_all(const ConfigFile& file) {
     a->integer("least", {0, std::numeric_limits<std::int64_t>::max()});
     a->real("rate", {0.0, 1.0});
     a->real("number");
+    a->real("open", {0.0, 1.0, true, true});
+    a->real("half", {0.0, 1.0, false, true});
+    a->real("above", {.low = 0.0, .open_low = true});
+    a->real("below", {.high = 0.0});
     a->boolean("flag");
     a->string("word");
-    a->choice("pick", {"red", "blue"});
+    a->choice("pick", {"red", "blue"}, {"violet"});
     if (auto rows = a->tables("rows")) {
       for (ConfigTable& row : *rows) {
         row.string("path");
@@ -88,6 +92,11 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"[a]\nnumber = -inf", "f.toml:2: a.number: found -inf; allowed: a finite number"},
         Bad{"[a]\nnumber = 'x'",
             "f.toml:2: a.number: found the string \"x\"; allowed: a finite number"},
+        Bad{"[a]\nopen = 0", "f.toml:2: a.open: found 0; allowed: a number above 0 to below 1"},
+        Bad{"[a]\nopen = 1.0", "f.toml:2: a.open: found 1.0; allowed: a number above 0 to below 1"},
+        Bad{"[a]\nhalf = 1.0", "f.toml:2: a.half: found 1.0; allowed: a number from 0 to below 1"},
+        Bad{"[a]\nabove = 0.0", "f.toml:2: a.above: found 0.0; allowed: a finite number above 0"},
+        Bad{"[a]\nbelow = 1", "f.toml:2: a.below: found 1; allowed: a finite number up to 0"},
         Bad{"[a]\nflag = 1", "f.toml:2: a.flag: found 1; allowed: true or false"},
         Bad{"[a]\nword = 7", "f.toml:2: a.word: found 7; allowed: a string, in quotes"},
         Bad{"[a]\nword = 2024-01-02",
@@ -95,6 +104,10 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"[a]\nword = {}", "f.toml:2: a.word: found a table; allowed: a string, in quotes"},
         Bad{"[a]\npick = 'green'",
             "f.toml:2: a.pick: found the string \"green\"; allowed: \"red\" or \"blue\""},
+        Bad{"[a]\npick = 'violet'",
+            "f.toml:2: a.pick: found the string \"violet\", which is not available in this "
+            "version; "
+            "allowed: \"red\" or \"blue\""},
         Bad{"[a]\npick = 'a\\n'",
             "f.toml:2: a.pick: found the string \"a\\n\"; allowed: \"red\" or \"blue\""},
         Bad{"[a]\npick = \"a\\n\"",
@@ -109,16 +122,17 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"[a]\n[[a.rows]]\npath='x'\npth='y'",
             "f.toml:4: a.rows[0].pth: unknown key, did you mean path?; allowed: path"},
         Bad{"[a]\nzebra = 1\ncuont = 2",
-            "f.toml:2: a.zebra: unknown key; allowed: any, count, flag, least, number, pick, rate, "
+            "f.toml:2: a.zebra: unknown key; allowed: above, any, below, count, flag, half, least, "
+            "number, open, pick, rate, "
             "rows or word"},
         Bad{"[a]\ncuont = 2\nzebra = 1",
-            "f.toml:2: a.cuont: unknown key, did you mean count?; allowed: any, count, flag, "
-            "least, "
-            "number, pick, rate, rows or word"},
+            "f.toml:2: a.cuont: unknown key, did you mean count?; allowed: above, any, below, "
+            "count, flag, half, least, number, open, pick, rate, rows or word"},
         Bad{"[a]\n[b]", "f.toml:2: b: unknown key, did you mean a?; allowed: a"},
         Bad{"\"x y\" = 1", "f.toml:1: \"x y\": unknown key; allowed: a"},
         Bad{"[a]\nb.c = 1",
-            "f.toml:2: a.b: unknown key; allowed: any, count, flag, least, number, pick, rate, "
+            "f.toml:2: a.b: unknown key; allowed: above, any, below, count, flag, half, least, "
+            "number, open, pick, rate, "
             "rows or word"}));
 
 struct Broken {

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/job_keys.h"
+
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "cluster/base/text.h"
+
+namespace talaria::launch {
+
+namespace {
+
+constexpr std::int64_t kMostInt = std::numeric_limits<int>::max();
+
+// Shorthand for the table below: the field `path` of a Job.
+#define FIELD(path) [](Job& job) -> Field { return &job.path; }
+
+JobKey integer(const char* name, IntRange range, Field (*field)(Job&), const char* meaning,
+               const char* default_text = "", const char* rule = "") {
+  return {.name = name,
+          .type = KeyType::kInteger,
+          .meaning = meaning,
+          .field = field,
+          .default_text = default_text,
+          .rule = rule,
+          .integers = range};
+}
+
+JobKey real(const char* name, RealRange range, Field (*field)(Job&), const char* meaning,
+            const char* default_text = "", const char* rule = "") {
+  return {.name = name,
+          .type = KeyType::kReal,
+          .meaning = meaning,
+          .field = field,
+          .default_text = default_text,
+          .rule = rule,
+          .reals = range};
+}
+
+JobKey text(const char* name, Field (*field)(Job&), const char* meaning,
+            const char* default_text = "", const char* rule = "") {
+  return {.name = name,
+          .type = KeyType::kString,
+          .meaning = meaning,
+          .field = field,
+          .default_text = default_text,
+          .rule = rule};
+}
+
+JobKey choice(const char* name, std::vector<std::string> choices, Field (*field)(Job&),
+              const char* meaning, const char* default_text = "",
+              std::vector<std::string> later = {}) {
+  return {.name = name,
+          .type = KeyType::kChoice,
+          .meaning = meaning,
+          .field = field,
+          .default_text = default_text,
+          .choices = std::move(choices),
+          .later = std::move(later)};
+}
+
+JobKey boolean(const char* name, Field (*field)(Job&), const char* meaning,
+               bool only_false = false) {
+  return {.name = name,
+          .type = KeyType::kBoolean,
+          .meaning = meaning,
+          .field = field,
+          .default_text = only_false ? "false" : "",
+          .only_false = only_false};
+}
+
+void add_job(std::vector<JobKey>& keys) {
+  keys.push_back(text("job.name", FIELD(job.name), "names the run and its folder", "required",
+                      "1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"));
+  keys.push_back(choice("job.kind", {"pretrain"}, FIELD(job.kind), "what the job does", "",
+                        {"sft", "reward", "ppo"}));
+  keys.push_back(integer("job.seed", {.low = 0}, FIELD(job.seed),
+                         "initial weights, data order and dropout follow from it"));
+  keys.push_back(choice("job.numerics", {"fast", "invariant"}, FIELD(job.numerics.invariant),
+                        "invariant: the same bits for every layout", "\"fast\""));
+  keys.push_back(
+      integer("job.virtual_shards", {1, 1 << 10}, FIELD(job.numerics.virtual_shards),
+              "V, the parts that every sum over the model's width is split into",
+              "the largest allowed one up to 8, at least parallel.tensor",
+              "with invariant numerics; a power of two that divides model.heads, hidden, "
+              "ffn and train.sequence_length"));
+  keys.push_back(integer("job.sample_groups", {1, 1 << 20}, FIELD(job.numerics.sample_groups),
+                         "U, the groups that gradients of a batch are summed in",
+                         "the largest allowed one up to 8, at least parallel.data",
+                         "with invariant numerics; a power of two that divides "
+                         "train.global_batch"));
+}
+
+void add_cluster(std::vector<JobKey>& keys) {
+  keys.push_back(choice("cluster.launcher", {"local", "mpirun", "slurm"}, FIELD(cluster.launcher),
+                        "who starts the ranks"));
+  keys.push_back(integer("cluster.ranks", {1, kMostRanks}, FIELD(cluster.ranks),
+                         "processes of the job", "the world size",
+                         "parallel.tensor x pipeline x data"));
+  keys.push_back(integer("cluster.threads_per_rank", {1, 1 << 10}, FIELD(cluster.threads_per_rank),
+                         "threads that compute in a rank"));
+  keys.push_back(
+      choice("cluster.device", {"cpu"}, FIELD(cluster.device), "what computes", "", {"cuda"}));
+  keys.push_back(integer("cluster.max_restarts", {0, kMostInt}, FIELD(cluster.max_restarts),
+                         "new attempts after a failure"));
+}
+
+void add_parallel(std::vector<JobKey>& keys) {
+  keys.push_back(
+      integer("parallel.tensor", {1, kMostRanks}, FIELD(parallel.layout.tensor),
+              "ranks that share every layer (tp)", "",
+              "divides model.heads, ffn and train.sequence_length, and job.virtual_shards "
+              "with invariant numerics"));
+  keys.push_back(integer("parallel.pipeline", {1, kMostRanks}, FIELD(parallel.layout.pipeline),
+                         "stages that the layers are cut into (pp)", "",
+                         "at most model.layers + 1"));
+  keys.push_back(integer("parallel.data", {1, kMostRanks}, FIELD(parallel.layout.data),
+                         "replicas that share the batch (dp)", "",
+                         "divides train.global_batch / micro_batch, and job.sample_groups with "
+                         "invariant numerics"));
+  keys.push_back(choice("parallel.schedule", {"gpipe", "1f1b"}, FIELD(parallel.schedule),
+                        "order of forwards and backwards in the pipeline", "", {"interleaved"}));
+  keys.push_back(integer("parallel.virtual_stages", {1, 1}, nullptr,
+                         "stages a rank holds; more than 1 needs the interleaved schedule", "1"));
+  keys.push_back(boolean("parallel.sequence", nullptr, "sequence parallelism", true));
+  keys.push_back(boolean("parallel.zero", FIELD(parallel.zero),
+                         "ZeRO-1: the optimizer's state is shared out over the replicas"));
+}
+
+void add_model(std::vector<JobKey>& keys) {
+  std::vector<std::string> names;
+  for (const Preset& preset : model_presets()) names.push_back(preset.name);
+  const IntRange positive{.low = 1};
+  keys.push_back(choice("model.preset", names, nullptr,
+                        "a named shape; the keys below override its parts", "\"gpt2-124m\""));
+  keys.push_back(choice("model.family", {"gpt2"}, nullptr, "the architecture", "\"gpt2\""));
+  keys.push_back(
+      integer("model.layers", positive, FIELD(model.layers), "blocks (L)", "of the preset"));
+  keys.push_back(
+      integer("model.hidden", positive, FIELD(model.hidden), "channels (C)", "of the preset"));
+  keys.push_back(integer("model.heads", positive, FIELD(model.heads), "attention heads (NH)",
+                         "of the preset", "divides model.hidden"));
+  keys.push_back(integer("model.kv_heads", positive, nullptr, "heads of keys and values",
+                         "model.heads", "equals model.heads in family gpt2"));
+  keys.push_back(
+      integer("model.ffn", positive, FIELD(model.ffn), "width of the MLP", "4 x model.hidden"));
+  keys.push_back(integer("model.context", positive, FIELD(model.context),
+                         "longest sequence, rows of the position table", "of the preset"));
+  keys.push_back(integer("model.vocab", positive, FIELD(model.vocab),
+                         "token ids (V), as many as the tokenizer has", "of the preset"));
+}
+
+void add_data(std::vector<JobKey>& keys) {
+  keys.push_back({.name = "data.sources",
+                  .type = KeyType::kSources,
+                  .meaning =
+                      "token files made by `talaria-worker data prepare`, and how often each "
+                      "is drawn from; weights need not add up to 1",
+                  .default_text = "required",
+                  .rule = "one or more of { path = \"...\", weight = above 0, default 1 }"});
+  keys.push_back(text("data.tokenizer", FIELD(data.tokenizer),
+                      "folder made by `talaria-worker data prepare`; needed to generate text"));
+  keys.push_back(real("data.validation", {0.0, 1.0, false, true}, FIELD(data.validation),
+                      "share of the documents, by hash, kept from training"));
+}
+
+void add_train(std::vector<JobKey>& keys) {
+  const char* const one = "exactly one of train.steps and train.tokens";
+  keys.push_back(integer("train.steps", {1, kMostSteps}, FIELD(train.steps), "optimizer steps",
+                         "from train.tokens", one));
+  keys.push_back(integer("train.tokens", {.low = 1}, FIELD(train.tokens),
+                         "tokens to train on, rounded up to whole steps", "from train.steps", one));
+  keys.push_back(integer("train.global_batch", {1, kMostInt}, FIELD(train.global_batch),
+                         "samples a step", "", "a multiple of parallel.data x train.micro_batch"));
+  keys.push_back(integer("train.micro_batch", {1, kMostInt}, FIELD(train.micro_batch),
+                         "samples that go through the pipeline together"));
+  keys.push_back(integer("train.sequence_length", {1, kMostInt}, FIELD(train.sequence_length),
+                         "tokens of a sample (T)", "model.context", "at most model.context"));
+  keys.push_back(choice("train.precision", {"f32"}, nullptr, "type of weights and activations",
+                        "\"f32\"", {"bf16", "f16"}));
+  keys.push_back(
+      boolean("train.recompute", nullptr, "forget activations and compute them again", true));
+  keys.push_back(real("train.dropout", {0.0, 1.0, false, true}, FIELD(train.dropout),
+                      "probability that an activation is dropped"));
+  keys.push_back(integer("train.eval_every", {.low = 0}, FIELD(train.eval_every),
+                         "steps between validations; 0: only at the end"));
+  keys.push_back(integer("train.eval_samples", {1, kMostInt}, FIELD(train.eval_samples),
+                         "validation samples an evaluation reads, at most"));
+}
+
+void add_optimizer(std::vector<JobKey>& keys) {
+  keys.push_back(real("optimizer.learning_rate", {0.0, 1e3, true, false},
+                      FIELD(optimizer.learning_rate), "its peak"));
+  keys.push_back(real("optimizer.min_learning_rate", {0.0, 1e3}, FIELD(optimizer.min_learning_rate),
+                      "where the decay ends", "learning_rate / 10", "at most learning_rate"));
+  keys.push_back(integer("optimizer.warmup_steps", {.low = 0}, FIELD(optimizer.warmup_steps),
+                         "steps of linear rise", "", "less than decay_steps where that is given"));
+  keys.push_back(choice("optimizer.decay", {"cosine", "linear", "constant"}, FIELD(optimizer.decay),
+                        "how the learning rate falls"));
+  keys.push_back(integer("optimizer.decay_steps", {.low = 1}, FIELD(optimizer.decay_steps),
+                         "step at which the decay ends", "train.steps at the first start"));
+  keys.push_back(real("optimizer.beta1", {0.0, 1.0, false, true}, FIELD(optimizer.beta1),
+                      "AdamW, mean of the gradient"));
+  keys.push_back(real("optimizer.beta2", {0.0, 1.0, false, true}, FIELD(optimizer.beta2),
+                      "AdamW, mean of its square"));
+  keys.push_back(real("optimizer.eps", {0.0, 1.0, true, false}, FIELD(optimizer.eps),
+                      "AdamW, added to the root"));
+  keys.push_back(real("optimizer.weight_decay", {0.0, 1e3}, FIELD(optimizer.weight_decay),
+                      "AdamW, decoupled"));
+  keys.push_back(real("optimizer.clip", {0.0, 1e9}, FIELD(optimizer.clip),
+                      "longest global gradient norm; 0: no clipping"));
+}
+
+void add_checkpoint(std::vector<JobKey>& keys) {
+  keys.push_back(integer("checkpoint.every", {.low = 0}, FIELD(checkpoint.every),
+                         "steps between checkpoints; 0: only at the end"));
+  keys.push_back(integer("checkpoint.keep", {1, kMostInt}, FIELD(checkpoint.keep),
+                         "newest checkpoints that are kept"));
+}
+
+#undef FIELD
+
+std::vector<JobKey> make_keys() {
+  std::vector<JobKey> keys;
+  add_job(keys);
+  add_cluster(keys);
+  add_parallel(keys);
+  add_model(keys);
+  add_data(keys);
+  add_train(keys);
+  add_optimizer(keys);
+  add_checkpoint(keys);
+  return keys;
+}
+
+std::string in_code(const std::vector<std::string>& words) {
+  std::vector<std::string> shown;
+  shown.reserve(words.size());
+  for (const std::string& word : words) shown.push_back(fmt::format("`\"{}\"`", word));
+  return join_or(shown);
+}
+
+std::string allowed_text(const JobKey& key) {
+  std::string allowed;
+  switch (key.type) {
+    case KeyType::kInteger:
+      allowed = describe(key.integers);
+      break;
+    case KeyType::kReal:
+      allowed = describe(key.reals);
+      break;
+    case KeyType::kBoolean:
+      allowed = key.only_false ? "`false`" : "`true` or `false`";
+      break;
+    case KeyType::kChoice:
+      allowed = in_code(key.choices);
+      break;
+    case KeyType::kString:
+      allowed = key.rule.empty() ? "a string" : "";
+      break;
+    case KeyType::kSources:
+      break;
+  }
+  if (!key.rule.empty()) allowed += (allowed.empty() ? "" : "; ") + key.rule;
+  if (key.only_false) allowed += "; not available in this version: `true`";
+  if (!key.later.empty()) allowed += "; not available in this version: " + in_code(key.later);
+  return allowed;
+}
+
+std::string as_toml(const std::string& text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '"' || c == '\\') escaped += '\\';
+    escaped += c;
+  }
+  return fmt::format("\"{}\"", one_line(escaped));
+}
+
+struct Show {
+  std::string operator()(std::monostate) const { return ""; }
+  std::string operator()(const std::string* value) const { return as_toml(*value); }
+  std::string operator()(const bool* value) const { return *value ? "true" : "false"; }
+  std::string operator()(const double* value) const { return fmt::format("{}", *value); }
+  template <class Int>
+  std::string operator()(const Int* value) const {
+    return fmt::format("{}", *value);
+  }
+};
+
+}  // namespace
+
+const std::vector<JobKey>& job_keys() {
+  static const std::vector<JobKey> keys = make_keys();
+  return keys;
+}
+
+const std::vector<Preset>& model_presets() {
+  // GPT-2: Radford et al. 2019. GPT-3: Brown et al. 2020, table 2.1; the heads of 1.3B (16 for 24)
+  // and the width of 13B (5120 for 5140) are those that head size 128 gives, and every layer
+  // attends densely where the paper alternates with banded ones.
+  static const std::vector<Preset> presets = {
+      {"gpt2-124m", 12, 768, 12, 1024},  {"gpt2-355m", 24, 1024, 16, 1024},
+      {"gpt2-774m", 36, 1280, 20, 1024}, {"gpt2-1558m", 48, 1600, 25, 1024},
+      {"gpt3-125m", 12, 768, 12, 2048},  {"gpt3-350m", 24, 1024, 16, 2048},
+      {"gpt3-760m", 24, 1536, 16, 2048}, {"gpt3-1.3b", 24, 2048, 16, 2048},
+      {"gpt3-2.7b", 32, 2560, 32, 2048}, {"gpt3-6.7b", 32, 4096, 32, 2048},
+      {"gpt3-13b", 40, 5120, 40, 2048},  {"gpt3-175b", 96, 12288, 96, 2048},
+  };
+  return presets;
+}
+
+std::string show(const JobKey& key, const Job& job) {
+  if (key.field == nullptr) return "";
+  Job copy = job;  // `field` gives writable pointers
+  const Field field = key.field(copy);
+  if (key.type == KeyType::kChoice) {
+    if (const auto* const* index = std::get_if<bool*>(&field)) {
+      return as_toml(key.choices[**index ? 1 : 0]);
+    }
+  }
+  return std::visit(Show{}, field);
+}
+
+std::string show(const std::vector<DataSource>& sources) {
+  std::string text;
+  for (const DataSource& source : sources) {
+    text += fmt::format("{}{{ path = {}, weight = {} }}", text.empty() ? "" : ", ",
+                        as_toml(source.path), source.weight);
+  }
+  return fmt::format("[{}]", text);
+}
+
+std::string job_file_reference() {
+  static const char* const kTypes[] = {"integer", "number", "boolean",
+                                       "string",  "string", "array of tables"};
+  std::string out;
+  std::string table;
+  const Job defaults;
+  for (const JobKey& key : job_keys()) {
+    if (key.table() != table) {
+      table = key.table();
+      out += fmt::format(
+          "{}### [{}]\n\n| key | type | default | allowed | meaning |\n"
+          "| --- | --- | --- | --- | --- |\n",
+          out.empty() ? "" : "\n", table);
+    }
+    const std::string value = key.default_text.empty() ? show(key, defaults) : key.default_text;
+    out += fmt::format("| `{}` | {} | {} | {} | {} |\n", key.key(),
+                       kTypes[static_cast<int>(key.type)], value, allowed_text(key), key.meaning);
+  }
+  return out;
+}
+
+}  // namespace talaria::launch
