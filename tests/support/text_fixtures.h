@@ -7,11 +7,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -40,7 +41,8 @@ class TempFolder {
   // Writes a file of that name and returns its path.
   std::string write(const std::string& name, std::string_view content) const {
     std::filesystem::create_directories((path_ / name).parent_path());
-    write_file_atomic(path_ / name, content);
+    const UniqueFd fd = open_file(path_ / name, O_WRONLY | O_CREAT | O_TRUNC);
+    write_all(fd.get(), std::as_bytes(std::span(content)), path_ / name);
     return (path_ / name).string();
   }
 

@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
 talaria_test(unit_tokenizer SOURCES tokenizer_test.cpp tokenizer_training_test.cpp DEPS talaria_text LABELS unit)
+talaria_test(unit_token_file SOURCES token_file_test.cpp DEPS talaria_text LABELS unit)
