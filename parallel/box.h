@@ -53,12 +53,16 @@ inline RowRange row_block(std::int64_t rows, int parts, int index) {
 
 // A dense box in memory: `data` points at extent[0] x extent[1] f32 elements, row-major. The
 // tensor is a vector (stored with one dim on disk) when `vector` is set; then global[1] = 1.
+// A tensor is hashed in blocks of one row x `hash_columns` columns, a number fixed by the job and
+// the same in every layout: columns / virtual shards where virtual shards split columns, 0 (the
+// whole row) elsewhere. No box may split such a block.
 struct NamedBox {
   std::string tensor;  // "blocks.3.attn.q.weight"
   Dims global = {0, 0};
   bool vector = false;
   Box box;
   float* data = nullptr;
+  std::int64_t hash_columns = 0;
 };
 
 }  // namespace talaria::parallel
