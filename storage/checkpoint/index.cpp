@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/checkpoint/index.h"
+
+#include <limits>
+#include <map>
+#include <utility>
+
+#include "storage/checkpoint/h5.h"
+
+namespace talaria::storage {
+namespace {
+
+constexpr const char* kNote =
+    "Every dataset is virtual: its elements lie in the shard files beside this file. HDF5 reads "
+    "NaN "
+    "where a shard is missing or cannot be opened, also for lack of file descriptors (each dataset "
+    "opens all of its shards at once: raise `ulimit -n` above the number of shards). NaN in a "
+    "tensor "
+    "is therefore never data to trust: `talaria-worker checkpoint verify` reads every byte, "
+    "`talaria-worker checkpoint show --tensor NAME` needs few descriptors and fails instead.";
+
+struct Source {
+  const std::string* file;
+  const ShardBox* box;
+};
+
+struct Extents {
+  int ndim;
+  hsize_t dims[2];
+};
+
+Extents extents(const parallel::Dims& dims, bool vector) {
+  return {vector ? 1 : 2, {static_cast<hsize_t>(dims[0]), static_cast<hsize_t>(dims[1])}};
+}
+
+H5Space space_of(const parallel::Dims& dims, bool vector) {
+  const Extents e = extents(dims, vector);
+  return H5Space(
+      check_h5(H5Screate_simple(e.ndim, e.dims, nullptr), "H5Screate_simple", kIndexName));
+}
+
+void map_source(hid_t properties, const TensorRecord& tensor, const Source& source) {
+  const H5Space virtual_space = space_of(tensor.global, tensor.vector);
+  const Extents start = extents(source.box->box.offset, tensor.vector);
+  const Extents count = extents(source.box->box.extent, tensor.vector);
+  check_h5(H5Sselect_hyperslab(virtual_space.get(), H5S_SELECT_SET, start.dims, nullptr, count.dims,
+                               nullptr),
+           "H5Sselect_hyperslab", tensor.full_name());
+  const H5Space source_space = space_of(source.box->box.extent, tensor.vector);
+  check_h5(H5Pset_virtual(properties, virtual_space.get(), source.file->c_str(),
+                          source.box->dataset.c_str(), source_space.get()),
+           "H5Pset_virtual", tensor.full_name());
+}
+
+void add_tensor(hid_t group, const TensorRecord& tensor, const std::vector<Source>& sources) {
+  const std::string name = tensor.full_name();
+  const H5Plist properties = timeless(H5P_DATASET_CREATE);
+  const float nothing = std::numeric_limits<float>::quiet_NaN();
+  check_h5(H5Pset_fill_value(properties.get(), H5T_NATIVE_FLOAT, &nothing), "H5Pset_fill_value",
+           name);
+  for (const Source& source : sources) map_source(properties.get(), tensor, source);
+  const H5Space space = space_of(tensor.global, tensor.vector);
+  const H5Dataset dataset(
+      check_h5(H5Dcreate2(group, tensor.name.c_str(), H5T_IEEE_F32LE, space.get(), H5P_DEFAULT,
+                          properties.get(), H5P_DEFAULT),
+               "H5Dcreate", name));
+  write_text_attribute(dataset.get(), "xxh3_128", tensor.hash.hex(), name);
+  write_text_attribute(dataset.get(), "shards", fmt::format("{}", sources.size()), name);
+}
+
+// A file that lives in memory only, so that nothing is lost silently when it is closed.
+H5File memory_file() {
+  const H5Plist access(check_h5(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate", kIndexName));
+  check_h5(H5Pset_fapl_core(access.get(), 1 << 20, false), "H5Pset_fapl_core", kIndexName);
+  check_h5(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110),
+           "H5Pset_libver_bounds", kIndexName);
+  const H5Plist creation = timeless(H5P_FILE_CREATE);
+  return H5File(check_h5(H5Fcreate(kIndexName, H5F_ACC_TRUNC, creation.get(), access.get()),
+                         "H5Fcreate", kIndexName));
+}
+
+std::vector<std::byte> image_of(const H5File& file) {
+  check_h5(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), "H5Fflush", kIndexName);
+  const ssize_t size =
+      check_h5(H5Fget_file_image(file.get(), nullptr, 0), "H5Fget_file_image", kIndexName);
+  std::vector<std::byte> image(static_cast<std::size_t>(size));
+  check_h5(H5Fget_file_image(file.get(), image.data(), image.size()), "H5Fget_file_image",
+           kIndexName);
+  return image;
+}
+
+}  // namespace
+
+std::vector<std::byte> make_index(std::span<const TensorRecord> tensors,
+                                  std::span<const ShardRecord> shards) {
+  std::map<std::string, std::vector<Source>> sources;
+  for (const ShardRecord& shard : shards) {
+    for (const ShardBox& box : shard.boxes) sources[box.full_name()].push_back({&shard.file, &box});
+  }
+  const H5Session session;
+  const H5File file = memory_file();
+  write_text_attribute(file.get(), "note", kNote, kIndexName);
+  std::map<std::string, H5Group> groups;
+  for (const TensorRecord& tensor : tensors) {
+    H5Group& group = groups[tensor.group];
+    if (!group) group = create_group(file, tensor.group, kIndexName);
+    add_tensor(group.get(), tensor, sources.at(tensor.full_name()));
+  }
+  return image_of(file);
+}
+
+std::string hdf5_version() {
+  unsigned major = 0;
+  unsigned minor = 0;
+  unsigned release = 0;
+  check_h5(H5get_libversion(&major, &minor, &release), "H5get_libversion", "");
+  return fmt::format("{}.{}.{}", major, minor, release);
+}
+
+}  // namespace talaria::storage
