@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
 talaria_test(ranks_engine SOURCES engine_test.cpp
-  DEPS talaria_test_engine talaria_ref LABELS ranks layouts TIMEOUT 300)
+  DEPS talaria_test_engine LABELS ranks layouts TIMEOUT 300)

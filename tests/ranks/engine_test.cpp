@@ -3,6 +3,8 @@
 // numerics, other bits in fast numerics, and does its share of the work and no more.
 #include <bit>
 #include <cmath>
+#include <cstring>
+#include <mutex>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -83,7 +85,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Engine, TheModelLearns) {
   const EngineRun run = run_engine(small_job(), 12);
-  EXPECT_LT(run.losses.back(), run.losses.front() - 0.2);
+  EXPECT_LT(run.losses.back(), run.losses.front() - 1.0);
   EXPECT_NEAR(run.losses.front(), std::log(199.0), 0.2);
 }
 
@@ -163,9 +165,8 @@ TEST(Engine, ANonfiniteStepIsSkippedByAllAndNamesTheRank) {
     const std::lock_guard lock(mutex);
     named.insert(report.nonfinite_rank);
   });
-  // Rank 3's shard poisons the sums of its stage; all ranks name the same one.
-  ASSERT_EQ(named.size(), 1U);
-  EXPECT_GE(*named.begin(), 0);
+  // The poison reaches every sum of the pipeline; all ranks name the first.
+  EXPECT_EQ(named, std::set<int>{0});
 }
 
 }  // namespace

@@ -90,9 +90,13 @@ launch::Job small_job() {
 }
 
 std::int32_t made_up_token(const launch::Job& job, std::int64_t sample, std::int64_t position) {
-  // Half noise, half a pattern that can be learned.
+  // A pattern that can be learned, and noise.
   const model::PhiloxBlock words = model::philox4x32(
       {static_cast<std::uint32_t>(sample), static_cast<std::uint32_t>(position), 0, 0}, 99);
+  const auto vocab = static_cast<std::uint32_t>(job.model.vocab);
+  if (words[1] % 4 == 0) return static_cast<std::int32_t>(words[0] % vocab);
+  return static_cast<std::int32_t>((position * 7 + 3) % job.model.vocab);
+}, 99);
   const auto vocab = static_cast<std::uint32_t>(job.model.vocab);
   if (words[1] % 2 == 0) return static_cast<std::int32_t>(words[0] % vocab);
   return static_cast<std::int32_t>((sample * 31 + position * 7) % job.model.vocab);
@@ -130,7 +134,7 @@ EngineRun run_engine(const launch::Job& job, int steps,
         counters.real_weights = engine.stage().parameters().real_count();
         counters.moment_bytes = engine.optimizer().moment_bytes();
 
-        const std::int64_t per_rank = 4 / layout.data;
+        const std::int64_t per_rank = 8 / layout.data;
         const auto evaluation =
             engine.evaluate(ids_of(job, 1000000 + engine.at().data * per_rank, per_rank));
         const std::lock_guard lock(mutex);
