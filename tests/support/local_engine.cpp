@@ -96,10 +96,6 @@ std::int32_t made_up_token(const launch::Job& job, std::int64_t sample, std::int
   const auto vocab = static_cast<std::uint32_t>(job.model.vocab);
   if (words[1] % 4 == 0) return static_cast<std::int32_t>(words[0] % vocab);
   return static_cast<std::int32_t>((position * 7 + 3) % job.model.vocab);
-}, 99);
-  const auto vocab = static_cast<std::uint32_t>(job.model.vocab);
-  if (words[1] % 2 == 0) return static_cast<std::int32_t>(words[0] % vocab);
-  return static_cast<std::int32_t>((sample * 31 + position * 7) % job.model.vocab);
 }
 
 EngineRun run_engine(const launch::Job& job, int steps,
