@@ -35,22 +35,26 @@ std::string broadcast_string(parallel::Communicator& group, std::string text, in
   return text;
 }
 
-bool agree(parallel::Communicator& group, const std::function<void()>& work) {
+int agree(parallel::Communicator& group, const std::function<void()>& work) {
   std::string complaint;
-  bool failed = false;
+  int code = kExitDone;
   try {
     work();
   } catch (const UsageError& error) {
-    failed = true;
+    code = kExitUsage;
+    complaint = error.what();
+  } catch (const Error& error) {
+    code = kExitFailed;
     complaint = error.what();
   }
-  std::vector<std::int64_t> flags(static_cast<std::size_t>(group.size()), 0);
-  flags[static_cast<std::size_t>(group.rank())] = failed ? 1 : 0;
-  group.all_reduce_sum(std::span(flags));
-  const auto first = std::find(flags.begin(), flags.end(), 1);
-  if (first == flags.end()) return true;
-  if (first - flags.begin() == group.rank()) log_line(complaint);
-  return false;
+  std::vector<std::int64_t> codes(static_cast<std::size_t>(group.size()), 0);
+  codes[static_cast<std::size_t>(group.rank())] = code;
+  group.all_reduce_sum(std::span(codes));
+  const auto first =
+      std::find_if(codes.begin(), codes.end(), [](std::int64_t each) { return each != kExitDone; });
+  if (first == codes.end()) return kExitDone;
+  if (first - codes.begin() == group.rank()) log_line(complaint);
+  return static_cast<int>(*first);
 }
 
 }  // namespace talaria::worker

@@ -16,9 +16,9 @@ std::vector<std::string> gather_strings(parallel::Communicator& group, const std
 // The root's string on all ranks. Collective.
 std::string broadcast_string(parallel::Communicator& group, std::string text, int root);
 
-// Runs `work` on this rank and finds out, collectively, whether any rank threw UsageError. If so
+// Runs `work` on this rank and finds out, collectively, whether it threw Error on any rank. If so
 // the lowest such rank logs its message (so that a complaint all ranks share is printed once) and
-// all ranks return false. Other exceptions pass through.
-bool agree(parallel::Communicator& group, const std::function<void()>& work);
+// all ranks return the same exit code, kExitUsage or kExitFailed. Otherwise kExitDone.
+int agree(parallel::Communicator& group, const std::function<void()>& work);
 
 }  // namespace talaria::worker

@@ -17,7 +17,9 @@ storage::Dataset open_dataset(const launch::Job& job) {
   config.seed = job.job.seed;
   config.sequence_length = job.train.sequence_length;
   config.vocab = job.model.vocab;
-  return storage::Dataset(config);
+  storage::Dataset data(config);
+  data.set_token_bytes(storage::Tokenizer::load(job.data.tokenizer).token_lengths());
+  return data;
 }
 
 namespace {

@@ -292,10 +292,10 @@ int Trainer::loop() {
 }
 
 int Trainer::run() {
-  if (!agree(*groups_.world, [this] {
-        if (leads_) prepare_as_leader();
-      }))
-    return kExitUsage;
+  const int prepared = agree(*groups_.world, [this] {
+    if (leads_) prepare_as_leader();
+  });
+  if (prepared != kExitDone) return prepared;
   share_preparation();
   if (complete_) {
     if (leads_) {
@@ -304,7 +304,7 @@ int Trainer::run() {
     }
     return kExitDone;
   }
-  const bool data_is_good = agree(*groups_.world, [this] {
+  const int opened = agree(*groups_.world, [this] {
     data_.emplace(open_dataset(job_));
     if (found_ && found_->state.data_fingerprint != data_->fingerprint()) {
       fail_usage(
@@ -314,7 +314,7 @@ int Trainer::run() {
           data_->fingerprint());
     }
   });
-  if (!data_is_good) return kExitUsage;
+  if (opened != kExitDone) return opened;
   if (options_.check_only) {
     if (leads_) log_info("{}: valid", options_.job_file);
     return kExitDone;
