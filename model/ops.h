@@ -24,7 +24,8 @@ struct Stream {
   DeviceKind device = DeviceKind::kCpu;
   ThreadPool* pool = nullptr;
   bool split_products = false;
-  // Multiply-adds of the products issued, counted as 2 FLOPs each.
+  // Multiply-adds of the products issued, counted as 2 FLOPs each: 2 n V R N K for a product, and
+  // for attention what attention_pairs() says.
   std::uint64_t* matmul_flops = nullptr;
 };
 
@@ -101,6 +102,12 @@ struct AttentionShape {
   std::int64_t first_head = 0;   // global index of the first head of the first local shard
   std::int64_t total_heads = 0;  // NH
 };
+// Queries a block of attention; a block meets the keys up to its last query.
+inline constexpr std::int64_t kAttentionQueries = 48;
+// The (query, key) pairs of one head that these blocks compute, about T (T + 48) / 2. FLOPs are
+// counted on them: 4 HS a pair forward (two products), 10 HS backward (five).
+std::int64_t attention_pairs(std::int64_t length);
+
 // Causal softmax(q k^T / sqrt(HS)) v, with dropout on the probabilities; blocked over query rows, T
 // x T is never stored for all heads. One unit is one (sample, shard, head).
 //   qkv [n, V, R, 3 NHv HS]: a row is q heads, then k heads, then v heads

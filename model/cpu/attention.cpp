@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Causal attention, one unit a (sample, shard, head). A unit packs its head into scratch memory and
+// walks blocks of kAttentionQueries queries, each against the keys up to its last query.
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "model/cpu/attention_unit.h"
+#include "model/cpu/kernels.h"
+
+namespace talaria::model::cpu {
+namespace {
+
+struct SoftmaxRow {
+  float sum;
+  float lse;
+};
+
+// scores -> exp(score - maximum), not yet divided by their sum.
+SoftmaxRow softmax_row(float* scores, std::int64_t keys) {
+  F16 highest = broadcast(-std::numeric_limits<float>::infinity());
+  for_lanes(keys, [&](std::int64_t i, auto lanes) {
+    highest = max(highest, fill_tail(load(scores + i, lanes),
+                                     -std::numeric_limits<float>::infinity(), lanes));
+  });
+  const float maximum = fold_max(highest);
+  F16 even{};
+  F16 odd{};
+  std::int64_t i = 0;
+  for (; i + 2 * kLanes <= keys; i += 2 * kLanes) {
+    const F16 a = exp(load(scores + i, FullLanes{}) - maximum);
+    const F16 b = exp(load(scores + i + kLanes, FullLanes{}) - maximum);
+    store(scores + i, a, FullLanes{});
+    store(scores + i + kLanes, b, FullLanes{});
+    even += a;
+    odd += b;
+  }
+  for_lanes(keys - i, [&](std::int64_t j, auto lanes) {
+    const F16 a = fill_tail(exp(load(scores + i + j, lanes) - maximum), 0.0F, lanes);
+    store(scores + i + j, a, lanes);
+    even += a;
+  });
+  const float sum = fold_sum(even + odd);
+  return {sum, maximum + std::log(sum)};
+}
+
+// The packed head and the work space of one unit.
+struct ForwardUnit {
+  ForwardUnit(const AttentionShape& shape, const Extents& extents) {
+    Arena arena(3 * extents.rows + extents.scores + extents.block + extents.words);
+    q = arena.take(extents.rows);
+    k = arena.take(extents.rows);
+    v = arena.take(extents.rows);
+    scores = arena.take(extents.scores);
+    block = arena.take(extents.block);
+    words = reinterpret_cast<std::uint32_t*>(arena.take(extents.words));
+    scale = 1.0F / std::sqrt(static_cast<float>(shape.head_size));
+  }
+
+  float *q, *k, *v;  // q is scaled; k in transposed panels
+  float* scores;
+  float* block;  // of y
+  std::uint32_t* words;
+  float scale;
+};
+
+// Softmax and dropout of one block's rows; the division by the sum is left for y.
+void softmax_block(const Head& head, const AttentionShape& shape, const Dropout& dropout,
+                   const Extents& extents, const ForwardUnit& unit, std::int64_t first,
+                   std::int64_t queries, float* inverse_sums, const TensorView& lse) {
+  const DropoutFactor factor(dropout);
+  for (std::int64_t i = 0; i < queries; ++i) {
+    const std::int64_t query = first + i;
+    float* row = unit.scores + i * extents.score_row;
+    const SoftmaxRow softmax = softmax_row(row, query + 1);
+    inverse_sums[i] = 1.0F / softmax.sum;
+    lse.data[head.lse_at + query * shape.heads] = softmax.lse;
+    if (dropout.probability > 0.0F) {
+      const std::uint32_t* random = row_words(head, shape, dropout, query, unit.words);
+      for_lanes(query + 1, [&](std::int64_t j, auto lanes) {
+        store(row + j, load(row + j, lanes) * factor(load(random + j, lanes)), lanes);
+      });
+    }
+    std::fill(row + query + 1, row + first + queries, 0.0F);
+  }
+}
+
+void attend(const ConstTensorView& qkv, const AttentionShape& shape, const Dropout& dropout,
+            const Head& head, const TensorView& y, const TensorView& lse) {
+  const Extents extents(shape);
+  const ForwardUnit unit(shape, extents);
+  const std::int64_t size = shape.head_size;
+  const std::int64_t padded = extents.padded_size;
+  const float* from = qkv.data + head.qkv_at;
+  pack_rows(from, 3 * head.width, shape.length, size, unit.scale, unit.q);
+  pack_transposed(from + head.width, 3 * head.width, shape.length, size, unit.k);
+  pack_rows(from + 2 * head.width, 3 * head.width, shape.length, size, 1.0F, unit.v);
+
+  for (std::int64_t first = 0; first < shape.length; first += kAttentionQueries) {
+    const std::int64_t queries = std::min(kAttentionQueries, shape.length - first);
+    std::array<float, kAttentionQueries> inverse_sums;
+    multiply_panels(unit.q + first * padded, padded, queries, unit.k, size, first + queries,
+                    unit.scores, extents.score_row);
+    softmax_block(head, shape, dropout, extents, unit, first, queries, inverse_sums.data(), lse);
+    multiply_small({.rows = queries,
+                    .columns = padded,
+                    .depth = first + queries,
+                    .a = unit.scores,
+                    .a_row = extents.score_row,
+                    .b = unit.v,
+                    .b_row = padded,
+                    .c = unit.block,
+                    .c_row = padded});
+    for (std::int64_t i = 0; i < queries; ++i) {
+      unpack_row(unit.block + i * padded, size, inverse_sums[static_cast<std::size_t>(i)],
+                 y.data + head.y_at + (first + i) * head.width);
+    }
+  }
+}
+
+}  // namespace
+
+void attention(const Stream& stream, ConstTensorView qkv, const AttentionShape& shape,
+               const Dropout& dropout, TensorView y, TensorView lse) {
+  const std::int64_t samples = qkv.dim(0) * qkv.dim(2) / shape.length;
+  for_units(stream, samples * qkv.dim(1) * shape.heads, [&](std::int64_t unit) {
+    attend(qkv, shape, dropout, Head(qkv, shape, dropout, unit), y, lse);
+  });
+}
+
+}  // namespace talaria::model::cpu

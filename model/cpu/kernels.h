@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU backend: every operation of model/ops.h, whose comments are the contract. Shapes are
+// checked by the caller (model/ops.cpp). Ops of several ranks may run at once, each on its own
+// pool.
+#pragma once
+
+#include <string>
+
+#include "model/ops.h"
+
+namespace talaria::model::cpu {
+
+void matmul_nt(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c);
+void matmul_nn(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c);
+void matmul_tn_add(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c);
+void tree_sum_shards(const Stream& stream, TensorView partial, TensorView out);
+void add_bias(const Stream& stream, TensorView x, ConstTensorView bias);
+void add_bias_backward(const Stream& stream, ConstTensorView dy, TensorView dbias);
+void token_sums(const Stream& stream, ConstTensorView dy, std::int64_t length, TensorView sums);
+void gelu(const Stream& stream, ConstTensorView x, TensorView y);
+void gelu_backward(const Stream& stream, ConstTensorView x, ConstTensorView dy, TensorView dx);
+void bias_dropout_residual(const Stream& stream, ConstTensorView x, ConstTensorView bias,
+                           ConstTensorView residual, std::int64_t length, const Dropout& dropout,
+                           TensorView y);
+void dropout_backward(const Stream& stream, ConstTensorView dy, std::int64_t length,
+                      const Dropout& dropout, TensorView dx);
+void add_into(const Stream& stream, TensorView a, ConstTensorView b);
+void layernorm(const Stream& stream, ConstTensorView x, ConstTensorView gain, ConstTensorView bias,
+               TensorView y, TensorView mean, TensorView rstd);
+void layernorm_backward(const Stream& stream, ConstTensorView dy, ConstTensorView x,
+                        ConstTensorView gain, ConstTensorView mean, ConstTensorView rstd,
+                        std::int64_t length, TensorView dx, TensorView gain_sums,
+                        TensorView bias_sums);
+void attention(const Stream& stream, ConstTensorView qkv, const AttentionShape& shape,
+               const Dropout& dropout, TensorView y, TensorView lse);
+void attention_backward(const Stream& stream, ConstTensorView dy, ConstTensorView qkv,
+                        ConstTensorView y, ConstTensorView lse, const AttentionShape& shape,
+                        const Dropout& dropout, TensorView dqkv);
+void embed(const Stream& stream, IdView ids, ConstTensorView table, std::int64_t first_row,
+           TensorView y);
+void embed_backward(const Stream& stream, IdView ids, ConstTensorView dy, std::int64_t first_row,
+                    TensorView dtable);
+void position_dropout(const Stream& stream, ConstTensorView x, ConstTensorView positions,
+                      std::int64_t length, const Dropout& dropout, TensorView y);
+void position_backward(const Stream& stream, ConstTensorView dx, std::int64_t length,
+                       TensorView dpositions);
+void cross_entropy_stats(const Stream& stream, ConstTensorView logits, IdView targets,
+                         std::int64_t first_row, std::int64_t vocab, TensorView stats);
+void cross_entropy_losses(const Stream& stream, ConstTensorView stats, TensorView lse,
+                          TensorView losses);
+void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targets,
+                            ConstTensorView lse, std::int64_t first_row, std::int64_t vocab,
+                            float scale);
+void adamw(const Stream& stream, const AdamW& config, TensorView weight, ConstTensorView gradient,
+           TensorView m, TensorView v);
+void row_sums_of_squares(const Stream& stream, ConstTensorView x, Tensor<double> sums);
+
+}  // namespace talaria::model::cpu

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sixteen lanes of f32, whatever the machine's vector width: on AVX-512 one register, elsewhere
+// what the compiler makes of it. Every operation is lane-wise IEEE with explicit FMA and every fold
+// has one fixed tree, so the bits do not depend on the width. Tails use the same formulas on masked
+// loads and stores.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace talaria::model::cpu {
+
+inline constexpr std::int64_t kLanes = 16;
+
+using F16 = float __attribute__((vector_size(64)));
+using I16 = std::int32_t __attribute__((vector_size(64)));
+using U16 = std::uint32_t __attribute__((vector_size(64)));
+using F16AnyAlignment = float __attribute__((vector_size(64), aligned(4), may_alias));
+using U16AnyAlignment = std::uint32_t __attribute__((vector_size(64), aligned(4), may_alias));
+
+#if defined(__AVX512F__)
+// GCC 12 raises false maybe-uninitialized alarms in the intrinsics without a mask.
+inline constexpr __mmask16 kAllLanes = 0xFFFF;
+#endif
+
+// How many lanes a step of a loop covers: all, or the first `count` of the tail.
+struct FullLanes {};
+struct PartLanes {
+  int count;
+};
+
+// Calls step(index, lanes) for 0, 16, 32, ..., the tail last.
+template <class Step>
+inline void for_lanes(std::int64_t count, const Step& step) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) step(i, FullLanes{});
+  if (i < count) step(i, PartLanes{static_cast<int>(count - i)});
+}
+
+inline F16 broadcast(float x) { return F16{} + x; }
+
+inline F16 load(const float* from, FullLanes) {
+  return *reinterpret_cast<const F16AnyAlignment*>(from);
+}
+inline void store(float* to, F16 x, FullLanes) { *reinterpret_cast<F16AnyAlignment*>(to) = x; }
+inline U16 load(const std::uint32_t* from, FullLanes) {
+  return *reinterpret_cast<const U16AnyAlignment*>(from);
+}
+inline void store(std::uint32_t* to, U16 x, FullLanes) {
+  *reinterpret_cast<U16AnyAlignment*>(to) = x;
+}
+
+// Lanes beyond the tail read as 0 and are not written.
+inline F16 load(const float* from, PartLanes lanes) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << lanes.count) - 1U), from);
+#else
+  F16 x{};
+  std::memcpy(&x, from, static_cast<std::size_t>(lanes.count) * sizeof(float));
+  return x;
+#endif
+}
+inline void store(float* to, F16 x, PartLanes lanes) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1U << lanes.count) - 1U), x);
+#else
+  std::memcpy(to, &x, static_cast<std::size_t>(lanes.count) * sizeof(float));
+#endif
+}
+inline U16 load(const std::uint32_t* from, PartLanes lanes) {
+  U16 x{};
+  std::memcpy(&x, from, static_cast<std::size_t>(lanes.count) * sizeof(std::uint32_t));
+  return x;
+}
+
+// Replaces the lanes beyond the tail.
+inline F16 fill_tail(F16 x, float, FullLanes) { return x; }
+inline F16 fill_tail(F16 x, float with, PartLanes lanes) {
+  constexpr I16 kIndex = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return kIndex < lanes.count ? x : broadcast(with);
+}
+
+// a b + c, rounded once.
+inline F16 fma(F16 a, F16 b, F16 c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#else
+  F16 sum;
+  for (int i = 0; i < kLanes; ++i) sum[i] = std::fma(a[i], b[i], c[i]);
+  return sum;
+#endif
+}
+
+inline F16 max(F16 a, F16 b) { return a > b ? a : b; }
+
+inline F16 sqrt(F16 x) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_sqrt_ps(kAllLanes, x);
+#else
+  F16 root;
+  for (int i = 0; i < kLanes; ++i) root[i] = std::sqrt(x[i]);
+  return root;
+#endif
+}
+
+// Lane i meets lane i + 8, then i + 4, i + 2, i + 1.
+inline float fold_sum(F16 x) {
+  x += __builtin_shuffle(x, I16{8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
+  x += __builtin_shuffle(x, I16{4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3});
+  x += __builtin_shuffle(x, I16{2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1});
+  x += __builtin_shuffle(x, I16{1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0});
+  return x[0];
+}
+inline float fold_max(F16 x) {
+  float best = x[0];
+  for (int i = 1; i < kLanes; ++i) best = x[i] > best ? x[i] : best;
+  return best;
+}
+
+// e^x to 1 ulp (2 among subnormal results); 0 for -inf, inf from 88.73 on, NaN stays NaN.
+// x = n ln 2 + r, |r| <= ln 2 / 2; e^r by the polynomial of Cephes' expf.
+inline F16 exp(F16 x) {
+  x = x < -104.0F ? broadcast(-104.0F) : x;
+  x = x > 89.0F ? broadcast(89.0F) : x;
+  const F16 shifter = broadcast(12582912.0F);  // 1.5 x 2^23: adding it rounds to an integer
+  const F16 n = fma(x, broadcast(1.44269504088896341F), shifter) - shifter;
+  F16 r = fma(n, broadcast(-0.693359375F), x);
+  r = fma(n, broadcast(2.12194440e-4F), r);
+  F16 p = broadcast(1.9875691500e-4F);
+  p = fma(p, r, broadcast(1.3981999507e-3F));
+  p = fma(p, r, broadcast(8.3334519073e-3F));
+  p = fma(p, r, broadcast(4.1665795894e-2F));
+  p = fma(p, r, broadcast(1.6666665459e-1F));
+  p = fma(p, r, broadcast(5.0000001201e-1F));
+  const F16 y = fma(p, r * r, r) + 1.0F;
+#if defined(__AVX512F__)
+  return _mm512_maskz_scalef_ps(kAllLanes, y, n);
+#else
+  // Two factors, since 2^n alone may be subnormal or too large; only the last product rounds.
+  const I16 exponent = __builtin_convertvector(n, I16);
+  const I16 half = exponent >> 1;
+  const U16 first = static_cast<U16>(half + 127) << 23;
+  const U16 second = static_cast<U16>(exponent - half + 127) << 23;
+  return y * reinterpret_cast<F16>(first) * reinterpret_cast<F16>(second);
+#endif
+}
+inline float exp_one(float x) { return exp(broadcast(x))[0]; }
+
+}  // namespace talaria::model::cpu
