@@ -1,3 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
 talaria_test(unit_tokenizer SOURCES tokenizer_test.cpp tokenizer_training_test.cpp DEPS talaria_text LABELS unit)
 talaria_test(unit_token_file SOURCES token_file_test.cpp DEPS talaria_text LABELS unit)
+talaria_test(unit_dataset SOURCES dataset_test.cpp DEPS talaria_text LABELS unit)
