@@ -100,25 +100,20 @@ int rank_command(int argc, char** argv) {
     return app.exit(error) == 0 ? kExitDone : kExitUsage;
   }
   catch_stop_signals();
-  parallel::Process process(argc, argv);
-  if (process.size() > 1) set_log_identity(fmt::format("rank {}", process.rank()));
   options.progress = progress_style(progress);
+  parallel::Process process;
+  if (process.size() > 1) set_log_identity(fmt::format("rank {}", process.rank()));
   if (!crash.empty()) arm_crash(crash, process.rank());
-  try {
+  return process.run([&] {
     if (process.rank() == 0 && !options.check_only) {
       log_info("backend {}", choose_backend("auto").reason);
     }
     const int code = train(process, options);
-    if (const std::string missed = storage::unreached_crash_point(); !missed.empty()) {
-      log_line(missed);
-      return kExitFailed;
-    }
-    return code;
-  } catch (const std::exception& error) {
-    // The peers wait in a collective that this rank will never join: end the job.
-    log_line(error.what());
-    process.abort(kExitFailed);
-  }
+    const std::string missed = storage::unreached_crash_point();
+    if (missed.empty()) return code;
+    log_line(missed);
+    return static_cast<int>(kExitFailed);
+  });
 }
 
 int run(int argc, char** argv) {

@@ -6,7 +6,6 @@
 #include <fstream>
 #include <memory>
 #include <numbers>
-#include <numeric>
 #include <optional>
 #include <thread>
 
@@ -43,9 +42,7 @@ class Trainer {
  public:
   Trainer(parallel::Process& process, const TrainOptions& options)
       : process_(process), options_(options), leads_(process.rank() == 0) {
-    std::vector<int> everyone(static_cast<std::size_t>(process.size()));
-    std::iota(everyone.begin(), everyone.end(), 0);
-    groups_.world = process.make_group(everyone, {});
+    groups_.world = process.make_world();
   }
 
   int run();

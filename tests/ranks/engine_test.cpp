@@ -51,6 +51,9 @@ struct Row {
   int threads;
 };
 
+// Without it the case's name would hold the bytes of the padding.
+void PrintTo(const Row& row, std::ostream* out) { *out << row.layout.world_size() << " ranks"; }
+
 std::string name_of(const testing::TestParamInfo<Row>& info) {
   const Row& r = info.param;
   return fmt::format("tp{}_pp{}_dp{}_mb{}_{}_{}_t{}", r.layout.tensor, r.layout.pipeline,
