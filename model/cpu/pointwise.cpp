@@ -161,7 +161,7 @@ void gelu(const Stream& stream, ConstTensorView x, TensorView y) {
   for_blocks(stream, x.count(), kUnitElements, [&](std::int64_t begin, std::int64_t end) {
     for_lanes(end - begin, [&](std::int64_t i, auto lanes) {
       const F16 in = load(x.data + begin + i, lanes);
-      store(y.data + begin + i, in * Gelu(in).sigma, lanes);
+      store(y.data + begin + i, max(in, broadcast(-10.0F)) * Gelu(in).sigma, lanes);
     });
   });
 }

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/ref/gpt.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "cluster/base/error.h"
+#include "model/dropout_sites.h"
+#include "model/ref/ops.h"
+
+namespace talaria::model::ref {
+namespace {
+
+using Values = std::vector<double>;
+
+Values zeros(std::int64_t count) { return Values(static_cast<std::size_t>(count)); }
+
+// What the forward pass of one block leaves for its backward.
+struct Block {
+  Values x, normed1, mean1, rstd1, qkv_weight, qkv, heads, lse;
+  Values middle, normed2, mean2, rstd2, fc, gelu;
+};
+
+class Pass {
+ public:
+  Pass(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch)
+      : config_(config), parameters_(parameters), batch_(batch) {
+    for (const auto& [name, count] : gpt_tensors(config)) {
+      TALARIA_CHECK(parameters.at(name).size() == static_cast<std::size_t>(count), "{}", name);
+    }
+    for (std::int64_t s = 0; s < batch.samples; ++s) {
+      const auto first = batch.ids.begin() + s * (batch.length + 1);
+      inputs_.insert(inputs_.end(), first, first + batch.length);
+      targets_.insert(targets_.end(), first + 1, first + batch.length + 1);
+    }
+  }
+
+  double forward();
+  NamedTensors backward();
+
+ private:
+  std::int64_t rows() const { return batch_.samples * batch_.length; }
+  std::int64_t hidden() const { return config_.hidden; }
+  Dropout site(std::uint32_t stream) const {
+    return {batch_.dropout, {batch_.seed, batch_.step, stream}, batch_.first_sample};
+  }
+  AttentionShape attention_shape() const {
+    return {batch_.length, config_.heads, config_.head_size(), 0, config_.heads};
+  }
+  std::string in_block(std::int64_t layer, const char* name) const {
+    return fmt::format("blocks.{}.{}", layer, name);
+  }
+  const Values& parameter(const std::string& name) const { return parameters_.at(name); }
+
+  // Views: [rows, columns] of tokens, the same as one item of one shard, and weights.
+  In tokens(const Values& x, std::int64_t columns) const { return {x.data(), {rows(), columns}}; }
+  Out tokens(Values& x, std::int64_t columns) const { return {x.data(), {rows(), columns}}; }
+  In item(const Values& x, std::int64_t columns) const {
+    return {x.data(), {1, 1, rows(), columns}};
+  }
+  Out item(Values& x, std::int64_t columns) const { return {x.data(), {1, 1, rows(), columns}}; }
+  static In vector(const Values& x) { return {x.data(), {static_cast<std::int64_t>(x.size())}}; }
+  static Out vector(Values& x) { return {x.data(), {static_cast<std::int64_t>(x.size())}}; }
+  static In row(const Values& x) { return {x.data(), {1, static_cast<std::int64_t>(x.size())}}; }
+  static Out row(Values& x) { return {x.data(), {1, static_cast<std::int64_t>(x.size())}}; }
+
+  // y = x weight^T, weight [out, in]
+  Values linear(const Values& x, const Values& weight, std::int64_t in, std::int64_t out) const {
+    Values y = zeros(rows() * out);
+    matmul_nt(item(x, in), In(weight.data(), {1, out, in}), item(y, out));
+    return y;
+  }
+  // dweight += dy^T x; returns dx = dy weight.
+  Values linear_backward(const Values& dy, const Values& x, const Values& weight, std::int64_t in,
+                         std::int64_t out, Values& dweight) const {
+    matmul_tn_add(item(dy, out), item(x, in), Out(dweight.data(), {1, out, in}));
+    Values dx = zeros(rows() * in);
+    matmul_nn(item(dy, out), In(weight.data(), {1, out, in}), item(dx, in));
+    return dx;
+  }
+  Values normalise(const Values& x, const std::string& name, Values& mean, Values& rstd) const {
+    Values y = zeros(rows() * hidden());
+    mean = zeros(rows());
+    rstd = zeros(rows());
+    layernorm(tokens(x, hidden()), vector(parameter(name + ".weight")),
+              vector(parameter(name + ".bias")), tokens(y, hidden()), vector(mean), vector(rstd));
+    return y;
+  }
+  void normalise_backward(const Values& dy, const Values& x, const std::string& name,
+                          const Values& mean, const Values& rstd, Values& dx,
+                          NamedTensors& gradients) const {
+    layernorm_backward(tokens(dy, hidden()), tokens(x, hidden()),
+                       vector(parameter(name + ".weight")), vector(mean), vector(rstd),
+                       batch_.length, tokens(dx, hidden()), row(gradients[name + ".weight"]),
+                       row(gradients[name + ".bias"]));
+  }
+
+  Values forward_block(std::int64_t layer, Values x);
+  Values backward_block(std::int64_t layer, const Values& dy, NamedTensors& gradients) const;
+  Values backward_mlp(std::int64_t layer, const Values& dy, NamedTensors& gradients) const;
+
+  const GptConfig& config_;
+  const NamedTensors& parameters_;
+  const GptBatch& batch_;
+  std::vector<std::int32_t> inputs_;
+  std::vector<std::int32_t> targets_;
+  std::vector<Block> blocks_;
+  Values last_, normed_, mean_, rstd_, logits_, lse_;
+};
+
+Values Pass::forward_block(std::int64_t layer, Values x) {
+  const std::int64_t c = hidden();
+  const auto named = [&](const char* name) -> const Values& {
+    return parameter(in_block(layer, name));
+  };
+  Block b;
+  b.x = std::move(x);
+  b.normed1 = normalise(b.x, in_block(layer, "ln1"), b.mean1, b.rstd1);
+  Values qkv_bias;
+  for (const char* name : {"attn.q", "attn.k", "attn.v"}) {
+    const Values& weight = parameter(in_block(layer, name) + ".weight");
+    const Values& bias = parameter(in_block(layer, name) + ".bias");
+    b.qkv_weight.insert(b.qkv_weight.end(), weight.begin(), weight.end());
+    qkv_bias.insert(qkv_bias.end(), bias.begin(), bias.end());
+  }
+  b.qkv = linear(b.normed1, b.qkv_weight, c, 3 * c);
+  add_bias(item(b.qkv, 3 * c), row(qkv_bias));
+  b.heads = zeros(rows() * c);
+  b.lse = zeros(rows() * config_.heads);
+  attention(item(b.qkv, 3 * c), attention_shape(), site(attention_dropout(layer)), item(b.heads, c),
+            item(b.lse, config_.heads));
+  b.middle = linear(b.heads, named("attn.proj.weight"), c, c);
+  bias_dropout_residual(tokens(b.middle, c), vector(named("attn.proj.bias")), tokens(b.x, c),
+                        batch_.length, site(attention_residual_dropout(layer)),
+                        tokens(b.middle, c));
+  b.normed2 = normalise(b.middle, in_block(layer, "ln2"), b.mean2, b.rstd2);
+  b.fc = linear(b.normed2, named("mlp.fc.weight"), c, config_.ffn);
+  add_bias(item(b.fc, config_.ffn), row(named("mlp.fc.bias")));
+  b.gelu = zeros(rows() * config_.ffn);
+  gelu(tokens(b.fc, config_.ffn), tokens(b.gelu, config_.ffn));
+  Values y = linear(b.gelu, named("mlp.proj.weight"), config_.ffn, c);
+  bias_dropout_residual(tokens(y, c), vector(named("mlp.proj.bias")), tokens(b.middle, c),
+                        batch_.length, site(mlp_residual_dropout(layer)), tokens(y, c));
+  blocks_.push_back(std::move(b));
+  return y;
+}
+
+// Gradient of the block's middle, of which the residual's part is dy itself.
+Values Pass::backward_mlp(std::int64_t layer, const Values& dy, NamedTensors& gradients) const {
+  const Block& b = blocks_[static_cast<std::size_t>(layer)];
+  const std::int64_t c = hidden();
+  const std::int64_t ffn = config_.ffn;
+  Values d = zeros(rows() * c);
+  dropout_backward(tokens(dy, c), batch_.length, site(mlp_residual_dropout(layer)), tokens(d, c));
+  token_sums(tokens(d, c), batch_.length, row(gradients[in_block(layer, "mlp.proj.bias")]));
+  Values dfc = linear_backward(d, b.gelu, parameter(in_block(layer, "mlp.proj.weight")), ffn, c,
+                               gradients[in_block(layer, "mlp.proj.weight")]);
+  gelu_backward(tokens(b.fc, ffn), tokens(dfc, ffn), tokens(dfc, ffn));
+  add_bias_backward(item(dfc, ffn), row(gradients[in_block(layer, "mlp.fc.bias")]));
+  const Values dnormed =
+      linear_backward(dfc, b.normed2, parameter(in_block(layer, "mlp.fc.weight")), c, ffn,
+                      gradients[in_block(layer, "mlp.fc.weight")]);
+  Values dmiddle = dy;
+  normalise_backward(dnormed, b.middle, in_block(layer, "ln2"), b.mean2, b.rstd2, dmiddle,
+                     gradients);
+  return dmiddle;
+}
+
+Values Pass::backward_block(std::int64_t layer, const Values& dy, NamedTensors& gradients) const {
+  const Block& b = blocks_[static_cast<std::size_t>(layer)];
+  const std::int64_t c = hidden();
+  const Values dmiddle = backward_mlp(layer, dy, gradients);
+  Values d = zeros(rows() * c);
+  dropout_backward(tokens(dmiddle, c), batch_.length, site(attention_residual_dropout(layer)),
+                   tokens(d, c));
+  token_sums(tokens(d, c), batch_.length, row(gradients[in_block(layer, "attn.proj.bias")]));
+  const Values dheads = linear_backward(d, b.heads, parameter(in_block(layer, "attn.proj.weight")),
+                                        c, c, gradients[in_block(layer, "attn.proj.weight")]);
+  Values dqkv = zeros(rows() * 3 * c);
+  attention_backward(item(dheads, c), item(b.qkv, 3 * c), item(b.heads, c),
+                     item(b.lse, config_.heads), attention_shape(), site(attention_dropout(layer)),
+                     item(dqkv, 3 * c));
+  Values dbias = zeros(3 * c);
+  Values dweight = zeros(3 * c * c);
+  add_bias_backward(item(dqkv, 3 * c), row(dbias));
+  const Values dnormed = linear_backward(dqkv, b.normed1, b.qkv_weight, c, 3 * c, dweight);
+  std::int64_t part = 0;
+  for (const char* name : {"attn.q", "attn.k", "attn.v"}) {
+    gradients[in_block(layer, name) + ".weight"].assign(dweight.begin() + part * c * c,
+                                                        dweight.begin() + (part + 1) * c * c);
+    gradients[in_block(layer, name) + ".bias"].assign(dbias.begin() + part * c,
+                                                      dbias.begin() + (part + 1) * c);
+    ++part;
+  }
+  Values dx = dmiddle;
+  normalise_backward(dnormed, b.x, in_block(layer, "ln1"), b.mean1, b.rstd1, dx, gradients);
+  return dx;
+}
+
+double Pass::forward() {
+  const std::int64_t c = hidden();
+  Values x = zeros(rows() * c);
+  embed({inputs_.data(), {rows()}}, {parameter("tok_embed").data(), {config_.vocab, c}}, 0,
+        tokens(x, c));
+  position_dropout(tokens(x, c), {parameter("pos_embed").data(), {config_.context, c}},
+                   batch_.length, site(kEmbeddingDropout), tokens(x, c));
+  for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
+    x = forward_block(layer, std::move(x));
+  }
+  last_ = std::move(x);
+  normed_ = normalise(last_, "ln_f", mean_, rstd_);
+  logits_ = linear(normed_, parameter("tok_embed"), c, config_.vocab);
+  Values stats = zeros(rows() * 3);
+  Values losses = zeros(rows());
+  lse_ = zeros(rows());
+  cross_entropy_stats({logits_.data(), {1, rows(), config_.vocab}}, {targets_.data(), {rows()}}, 0,
+                      config_.vocab, {stats.data(), {1, rows(), 3}});
+  cross_entropy_losses({stats.data(), {1, rows(), 3}}, vector(lse_), vector(losses));
+  return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(rows());
+}
+
+NamedTensors Pass::backward() {
+  const std::int64_t c = hidden();
+  NamedTensors gradients;
+  for (const auto& [name, count] : gpt_tensors(config_)) gradients[name] = zeros(count);
+  Values dlogits = logits_;
+  cross_entropy_backward({dlogits.data(), {1, rows(), config_.vocab}}, {targets_.data(), {rows()}},
+                         vector(lse_), 0, config_.vocab, 1.0 / static_cast<double>(rows()));
+  const Values dnormed = linear_backward(dlogits, normed_, parameter("tok_embed"), c, config_.vocab,
+                                         gradients["tok_embed"]);
+  Values dx = zeros(rows() * c);
+  normalise_backward(dnormed, last_, "ln_f", mean_, rstd_, dx, gradients);
+  for (std::int64_t layer = config_.layers - 1; layer >= 0; --layer) {
+    dx = backward_block(layer, dx, gradients);
+  }
+  dropout_backward(tokens(dx, c), batch_.length, site(kEmbeddingDropout), tokens(dx, c));
+  embed_backward({inputs_.data(), {rows()}}, tokens(dx, c), 0,
+                 {gradients["tok_embed"].data(), {config_.vocab, c}});
+  position_backward(tokens(dx, c), batch_.length,
+                    {gradients["pos_embed"].data(), {config_.context, c}});
+  return gradients;
+}
+
+}  // namespace
+
+std::map<std::string, std::int64_t> gpt_tensors(const GptConfig& config) {
+  const std::int64_t c = config.hidden;
+  std::map<std::string, std::int64_t> tensors = {{"tok_embed", config.vocab * c},
+                                                 {"pos_embed", config.context * c},
+                                                 {"ln_f.weight", c},
+                                                 {"ln_f.bias", c}};
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const std::string prefix = fmt::format("blocks.{}.", layer);
+    for (const char* norm : {"ln1", "ln2"}) {
+      tensors[prefix + norm + ".weight"] = c;
+      tensors[prefix + norm + ".bias"] = c;
+    }
+    const std::pair<const char*, std::pair<std::int64_t, std::int64_t>> linears[] = {
+        {"attn.q", {c, c}},    {"attn.k", {c, c}},          {"attn.v", {c, c}},
+        {"attn.proj", {c, c}}, {"mlp.fc", {config.ffn, c}}, {"mlp.proj", {c, config.ffn}}};
+    for (const auto& [name, extent] : linears) {
+      tensors[prefix + name + ".weight"] = extent.first * extent.second;
+      tensors[prefix + name + ".bias"] = extent.first;
+    }
+  }
+  return tensors;
+}
+
+double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
+                NamedTensors* gradients) {
+  TALARIA_CHECK(static_cast<std::int64_t>(batch.ids.size()) == batch.samples * (batch.length + 1),
+                "{} ids", batch.ids.size());
+  Pass pass(config, parameters, batch);
+  const double loss = pass.forward();
+  if (gradients != nullptr) *gradients = pass.backward();
+  return loss;
+}
+
+}  // namespace talaria::model::ref

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole GPT-2 on one batch, in double, composed of the operations of model/ref/ops.h: what every
+// layout of the parallel engine must compute up to f32 rounding. Pre-LayerNorm, learned positions,
+// tanh GELU, tied head; dropout after the embedding, on attention probabilities, after the
+// attention's projection and after the MLP's.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+
+namespace talaria::model::ref {
+
+// By the names of checkpoints ("blocks.3.attn.q.weight", [out, in]); row-major, no padding.
+using NamedTensors = std::map<std::string, std::vector<double>>;
+
+struct GptBatch {
+  std::int64_t samples = 0;       // B
+  std::int64_t length = 0;        // T
+  std::vector<std::int32_t> ids;  // [B, T + 1]; the last of a sample is only a target
+  // Dropout: which random bits, and the global index of the first sample.
+  std::uint64_t seed = 0;
+  std::uint32_t step = 0;
+  std::int64_t first_sample = 0;
+  float dropout = 0.0F;
+};
+
+// Every parameter's number of elements.
+std::map<std::string, std::int64_t> gpt_tensors(const GptConfig& config);
+
+// Mean cross-entropy over all B T targets. With `gradients`, its gradient by every parameter
+// (overwritten).
+double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
+                NamedTensors* gradients = nullptr);
+
+}  // namespace talaria::model::ref
