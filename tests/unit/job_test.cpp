@@ -2,6 +2,7 @@
 // The job file: what is read, and that every bad one is refused in one line with its place.
 #include "launch/job.h"
 
+#include <filesystem>
 #include <functional>
 #include <ostream>
 #include <string>
@@ -528,6 +529,26 @@ TEST(JobFile, TheEffectiveFileGivesTheSameJob) {
     for (const JobKey& key : job_keys()) EXPECT_EQ(show(key, again), show(key, job)) << key.name;
     EXPECT_EQ(show(again.data.sources), show(job.data.sources));
   }
+}
+
+TEST(JobFile, TheExamplesAreGood) {
+  int seen = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(TALARIA_SOURCE_DIR "/examples")) {
+    if (entry.path().extension() != ".toml") continue;
+    ++seen;
+    const Job job = parse_job(ConfigFile::load(entry.path().string()));
+    EXPECT_EQ(job.job.name, entry.path().stem());
+  }
+  EXPECT_GE(seen, 2);
+  const Job quickstart =
+      parse_job(ConfigFile::load(TALARIA_SOURCE_DIR "/examples/quickstart.toml"));
+  EXPECT_EQ(quickstart.parallel.layout, (parallel::Layout{2, 2, 2}));
+  EXPECT_EQ(quickstart.train.steps, 300);
+  // The override in the head of the other example.
+  const Job small = parse_job(ConfigFile::load(
+      TALARIA_SOURCE_DIR "/examples/gpt2-124m.toml",
+      {"parallel.tensor=1", "parallel.data=1", "train.global_batch=8", "train.tokens=65536"}));
+  EXPECT_EQ(small.train.steps, 8);
 }
 
 TEST(Continuation, LayoutAndMoreStepsMayChange) {
