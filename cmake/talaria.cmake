@@ -24,6 +24,7 @@ function(talaria_library name)
 endfunction()
 
 # talaria_test(NAME SOURCES ... DEPS ... LABELS ... TIMEOUT s): a GoogleTest program, one CTest per case.
+# A case labelled `ranks`, `layouts` or `system` runs several ranks and takes two of ctest's places.
 function(talaria_test name)
   cmake_parse_arguments(A "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   if(NOT A_TIMEOUT)
@@ -32,6 +33,19 @@ function(talaria_test name)
   add_executable(${name} ${A_SOURCES})
   target_link_libraries(${name} PRIVATE talaria_flags ${A_DEPS} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE TALARIA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" TALARIA_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+  set(places 1)
+  foreach(label ranks layouts system)
+    if(label IN_LIST A_LABELS)
+      set(places 2)
+    endif()
+  endforeach()
   gtest_discover_tests(${name} TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST
-    PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS "${A_LABELS}")
+    NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60 TEST_LIST ${name}_cases
+    PROPERTIES TIMEOUT ${A_TIMEOUT} PROCESSORS ${places})
+  # gtest_discover_tests cannot pass a list as one property, so several labels are set afterwards.
+  set(labels ${CMAKE_CURRENT_BINARY_DIR}/${name}_labels.cmake)
+  file(WRITE ${labels} "if(${name}_cases)
+  set_tests_properties(\${${name}_cases} PROPERTIES LABELS \"${A_LABELS}\")
+endif()\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${labels})
 endfunction()

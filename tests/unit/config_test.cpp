@@ -3,9 +3,9 @@
 #include "cluster/base/config.h"
 
 #include <bit>
+#include <cctype>
 #include <cmath>
 #include <functional>
-#include <ostream>
 #include <random>
 
 #include <gmock/gmock.h>
@@ -61,7 +61,15 @@ struct Bad {
   const char* text;
   const char* message;  // the whole line
 };
-void PrintTo(const Bad& bad, std::ostream* out) { *out << bad.text; }
+// Letters and digits of what a case is about, and its number: a name that CTest's lists can hold.
+template <class Case>
+std::string case_name(const testing::TestParamInfo<Case>& info) {
+  std::string name;
+  for (const char* c = info.param.text; *c != '\0' && name.size() < 24; ++c) {
+    if (std::isalnum(static_cast<unsigned char>(*c)) != 0) name += *c;
+  }
+  return name + "_" + std::to_string(info.index);
+}
 
 class BadConfig : public testing::TestWithParam<Bad> {};
 
@@ -133,14 +141,13 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"[a]\nb.c = 1",
             "f.toml:2: a.b: unknown key; allowed: above, any, below, count, flag, half, least, "
             "number, open, pick, rate, "
-            "rows or word"}));
+            "rows or word"}),
+    case_name<Bad>);
 
 struct Broken {
   const char* text;
   const char* start;
 };
-void PrintTo(const Broken& broken, std::ostream* out) { *out << broken.text; }
-
 class BrokenToml : public testing::TestWithParam<Broken> {};
 
 TEST_P(BrokenToml, IsRefusedInOneLineWithItsPlace) {
@@ -164,7 +171,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Broken{"[a]\nany = 0x", "f.toml:2: a.any: "},
                     Broken{"[a]\nword = \"\x01\"", "f.toml:2: a.word: "},
                     Broken{"[a]\nword = \"\xff\xfe\"", "f.toml:2: a.word: "},
-                    Broken{"= 3", "f.toml:1: "}, Broken{"<html>", "f.toml:1: "}));
+                    Broken{"= 3", "f.toml:1: "}, Broken{"<html>", "f.toml:1: "}),
+    case_name<Broken>);
 
 TEST(Config, ReadsValuesOfEveryKind) {
   const ConfigFile file = ConfigFile::parse(

@@ -2,8 +2,9 @@
 // The job file: what is read, and that every bad one is refused in one line with its place.
 #include "launch/job.h"
 
+#include <cctype>
+#include <filesystem>
 #include <functional>
-#include <ostream>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -212,7 +213,15 @@ struct Bad {
   const char* replacement;
   const char* message;  // the whole complaint
 };
-void PrintTo(const Bad& bad, std::ostream* out) { *out << bad.replacement; }
+// Letters and digits of what a case is about, and its number: a name that CTest's lists can hold.
+template <class Case>
+std::string case_name(const testing::TestParamInfo<Case>& info) {
+  std::string name;
+  for (const char* c = info.param.replacement; *c != '\0' && name.size() < 24; ++c) {
+    if (std::isalnum(static_cast<unsigned char>(*c)) != 0) name += *c;
+  }
+  return name + "_" + std::to_string(info.index);
+}
 
 class BadJob : public testing::TestWithParam<Bad> {};
 
@@ -321,7 +330,8 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"layers =", "layers = 0",
             "j.toml:24: model.layers: found 0; allowed: an integer of 1 or more"},
         Bad{"layers =", "layers = 100000",
-            "j.toml:24: model.layers: found 100000; allowed: an integer from 1 to 16384"}));
+            "j.toml:24: model.layers: found 100000; allowed: an integer from 1 to 16384"}),
+    case_name<Bad>);
 
 INSTANTIATE_TEST_SUITE_P(
     Model, BadJob,
@@ -379,7 +389,8 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"tokenizer =", "tokenizer = ['t']",
             "j.toml:33: data.tokenizer: found an array; allowed: a string, in quotes"},
         Bad{"validation =", "validation = 1.0",
-            "j.toml:34: data.validation: found 1.0; allowed: a number from 0 to below 1"}));
+            "j.toml:34: data.validation: found 1.0; allowed: a number from 0 to below 1"}),
+    case_name<Bad>);
 
 INSTANTIATE_TEST_SUITE_P(
     Train, BadJob,
@@ -471,7 +482,8 @@ INSTANTIATE_TEST_SUITE_P(
             "cluster, data, job, model, optimizer, parallel or train"},
         Bad{"keep =", "keep = 2\n[train.inner]\nx = 1",
             "j.toml:59: train.inner: unknown key; allowed: dropout, eval_every, eval_samples, "
-            "global_batch, micro_batch, precision, recompute, sequence_length, steps or tokens"}));
+            "global_batch, micro_batch, precision, recompute, sequence_length, steps or tokens"}),
+    case_name<Bad>);
 
 TEST(JobFile, NamesOfRunsAreFileNames) {
   for (const std::string name : {"", ".", "-x", "a b", "a/b", "../x", "a\\n", "é", "a\\u0000b"}) {
@@ -528,6 +540,26 @@ TEST(JobFile, TheEffectiveFileGivesTheSameJob) {
     for (const JobKey& key : job_keys()) EXPECT_EQ(show(key, again), show(key, job)) << key.name;
     EXPECT_EQ(show(again.data.sources), show(job.data.sources));
   }
+}
+
+TEST(JobFile, TheExamplesAreGood) {
+  int seen = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(TALARIA_SOURCE_DIR "/examples")) {
+    if (entry.path().extension() != ".toml") continue;
+    ++seen;
+    const Job job = parse_job(ConfigFile::load(entry.path().string()));
+    EXPECT_EQ(job.job.name, entry.path().stem());
+  }
+  EXPECT_GE(seen, 2);
+  const Job quickstart =
+      parse_job(ConfigFile::load(TALARIA_SOURCE_DIR "/examples/quickstart.toml"));
+  EXPECT_EQ(quickstart.parallel.layout, (parallel::Layout{2, 2, 2}));
+  EXPECT_EQ(quickstart.train.steps, 300);
+  // The override in the head of the other example.
+  const Job small = parse_job(ConfigFile::load(
+      TALARIA_SOURCE_DIR "/examples/gpt2-124m.toml",
+      {"parallel.tensor=1", "parallel.data=1", "train.global_batch=8", "train.tokens=65536"}));
+  EXPECT_EQ(small.train.steps, 8);
 }
 
 TEST(Continuation, LayoutAndMoreStepsMayChange) {
