@@ -22,8 +22,6 @@ template <>
 double check_value<double>(std::uint64_t seed, int rank, std::int64_t index);
 template <>
 std::int64_t check_value<std::int64_t>(std::uint64_t seed, int rank, std::int64_t index);
-template <>
-std::byte check_value<std::byte>(std::uint64_t seed, int rank, std::int64_t index);
 
 template <class T>
 std::vector<T> check_vector(std::uint64_t seed, int rank, std::int64_t count) {
@@ -33,6 +31,10 @@ std::vector<T> check_vector(std::uint64_t seed, int rank, std::int64_t count) {
   }
   return values;
 }
+
+// The same for bytes, eight at a time.
+std::vector<std::byte> check_bytes(std::uint64_t seed, int rank, std::int64_t count);
+bool same_bytes(const std::vector<std::byte>& a, const std::vector<std::byte>& b);
 
 inline float add_values(float a, float b) { return a + b; }
 inline double add_values(double a, double b) { return a + b; }

@@ -18,7 +18,7 @@ namespace {
 
 // Awkward for n ranks: nothing, less than a chunk each, odd, and beyond any staging (1 MiB).
 std::vector<std::int64_t> awkward_counts(int n) {
-  return {0, 1, n - 1, n, n + 1, 7, 1023, 4097, 65537, 700001};
+  return {0, 1, n - 1, n, n + 1, 7, 1023, 4097, 30011, 300007};
 }
 
 template <class T>
@@ -52,20 +52,20 @@ void gather_and_expect(Communicator& comm, std::uint64_t seed, std::int64_t chun
   std::vector<std::byte> data(static_cast<std::size_t>(chunk * comm.size()));
   std::vector<std::byte> want;
   for (int rank = 0; rank < comm.size(); ++rank) {
-    const std::vector<std::byte> part = check_vector<std::byte>(seed, rank, chunk);
+    const std::vector<std::byte> part = check_bytes(seed, rank, chunk);
     want.insert(want.end(), part.begin(), part.end());
     if (rank == comm.rank()) std::copy(part.begin(), part.end(), data.begin() + rank * chunk);
   }
   comm.all_gather(data);
-  EXPECT_TRUE(data == want) << "all_gather of chunks of " << chunk;
+  EXPECT_TRUE(same_bytes(data, want)) << "all_gather of chunks of " << chunk;
 }
 
 void broadcast_and_expect(Communicator& comm, std::uint64_t seed, std::int64_t bytes, int root) {
   std::vector<std::byte> data(static_cast<std::size_t>(bytes));
-  const std::vector<std::byte> want = check_vector<std::byte>(seed, root, bytes);
+  const std::vector<std::byte> want = check_bytes(seed, root, bytes);
   if (comm.rank() == root) data = want;
   comm.broadcast(data, root);
-  EXPECT_TRUE(data == want) << "broadcast of " << bytes << " from " << root;
+  EXPECT_TRUE(same_bytes(data, want)) << "broadcast of " << bytes << " from " << root;
 }
 
 // Everyone sends to the next rank and receives from the one before.
@@ -74,10 +74,10 @@ void shift_and_expect(Communicator& comm, std::uint64_t seed, std::int64_t bytes
   if (n == 1) return;
   const int next = (comm.rank() + 1) % n;
   const int previous = (comm.rank() + n - 1) % n;
-  comm.send(check_vector<std::byte>(seed, comm.rank(), bytes), next);
+  comm.send(check_bytes(seed, comm.rank(), bytes), next);
   std::vector<std::byte> got(static_cast<std::size_t>(bytes));
   comm.recv(got, previous);
-  EXPECT_TRUE(got == check_vector<std::byte>(seed, previous, bytes)) << bytes << " bytes";
+  EXPECT_TRUE(same_bytes(got, check_bytes(seed, previous, bytes))) << bytes << " bytes";
 }
 
 template <class T>
@@ -126,7 +126,7 @@ void check_specials(Communicator& comm) {
 }
 
 void check_reduce_scatter(Communicator& comm) {
-  for (const std::int64_t chunk : {0, 1, 3, 1024, 300007}) {
+  for (const std::int64_t chunk : {0, 1, 3, 1024, 140003}) {
     scatter_and_expect(comm, 21 + static_cast<std::uint64_t>(chunk), chunk);
   }
 }
@@ -150,16 +150,18 @@ void check_large_messages(Communicator& comm) {
   constexpr std::int64_t kBytes = 10'000'000;
   const int n = comm.size();
   const int peers[2] = {(comm.rank() + 1) % n, (comm.rank() + n - 1) % n};
-  const std::vector<std::byte> own = check_vector<std::byte>(51, comm.rank(), kBytes);
+  const std::vector<std::byte> own = check_bytes(51, comm.rank(), kBytes);
+  const std::vector<std::byte> want[2] = {check_bytes(51, peers[0], kBytes),
+                                          check_bytes(51, peers[1], kBytes)};
   std::vector<std::byte> got(own.size());
   for (int round = 0; round < 2; ++round) {
     for (const int peer : peers) {
       comm.send(own, peer);
       if (n == 2) break;
     }
-    for (const int peer : peers) {
-      comm.recv(got, peer);
-      EXPECT_TRUE(got == check_vector<std::byte>(51, peer, kBytes)) << "from " << peer;
+    for (int i = 0; i < 2; ++i) {
+      comm.recv(got, peers[i]);
+      EXPECT_TRUE(same_bytes(got, want[i])) << "from " << peers[i];
       if (n == 2) break;
     }
   }
@@ -168,8 +170,8 @@ void check_large_messages(Communicator& comm) {
 // kSendDepth messages to every peer, of growing size, before anyone receives; they come in order.
 void check_send_depth(Communicator& comm) {
   const auto message = [](int from, int to, int index) {
-    return check_vector<std::byte>(60 + static_cast<std::uint64_t>(100 * to + index), from,
-                                   index * 300'000 + 8);
+    return check_bytes(60 + static_cast<std::uint64_t>(100 * to + index), from,
+                       index * 300'000 + 8);
   };
   const int n = comm.size();
   for (int to = 0; to < n; ++to) {
@@ -183,7 +185,7 @@ void check_send_depth(Communicator& comm) {
       const std::vector<std::byte> want = message(from, comm.rank(), i);
       std::vector<std::byte> got(want.size());
       comm.recv(got, from);
-      EXPECT_TRUE(got == want) << "message " << i << " from " << from;
+      EXPECT_TRUE(same_bytes(got, want)) << "message " << i << " from " << from;
     }
   }
 }
@@ -224,11 +226,11 @@ void check_counters(Communicator& comm) {
 
 // A seeded sequence of all operations, the same on all ranks, without barriers between.
 void check_mixture(Communicator& comm) {
-  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 2; ++seed) {
     std::mt19937_64 random(seed);
-    for (int step = 0; step < 60; ++step) {
+    for (int step = 0; step < 50; ++step) {
       const std::uint64_t key = random();
-      const auto size = static_cast<std::int64_t>(random() >> (44 + random() % 20));
+      const auto size = static_cast<std::int64_t>(random() >> (45 + random() % 19));
       const int root = static_cast<int>(random() % static_cast<std::uint64_t>(comm.size()));
       switch (random() % 8) {
         case 0:
