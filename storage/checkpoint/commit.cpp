@@ -91,12 +91,6 @@ void check_files(const fs::path& temporary, std::span<const ShardRecord> shards)
   }
 }
 
-FileRecord write_index(const fs::path& temporary, const Manifest& manifest) {
-  const std::vector<std::byte> image = make_index(manifest.tensors, manifest.shards);
-  write_new_file(temporary / kIndexName, image);
-  return {kIndexName, static_cast<std::int64_t>(image.size()), bytes_hash(image)};
-}
-
 void fill_and_rename(const CheckpointRef& ref, const fs::path& temporary,
                      std::span<const std::string> shard_records, const std::string& meta_json) {
   Manifest manifest;
@@ -109,7 +103,7 @@ void fill_and_rename(const CheckpointRef& ref, const fs::path& temporary,
   manifest.tensors = join_tensors(manifest.shards);
   manifest.weights_hash = weights_hash(manifest.tensors);
   check_files(temporary, manifest.shards);
-  manifest.index = write_index(temporary, manifest);
+  manifest.index = write_index(temporary / kIndexName, manifest.tensors, manifest.shards);
   crash_point("index.written");
   const std::string text = to_text(manifest);
   write_new_file(temporary / kManifestName, std::as_bytes(std::span(text)));

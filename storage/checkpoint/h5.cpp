@@ -2,6 +2,7 @@
 #include "storage/checkpoint/h5.h"
 
 #include "cluster/base/error.h"
+#include "storage/checkpoint/disk.h"
 
 namespace talaria::storage {
 namespace {
@@ -46,6 +47,21 @@ H5Group create_group(const H5File& file, const std::string& name, const std::str
 
 void close_h5(H5File file, const std::string& path) {
   check_h5(H5Fclose(file.release()), "H5Fclose", path);
+}
+
+void or_disk_full(const std::filesystem::path& path, std::int64_t needed,
+                  const std::function<void()>& write) {
+  try {
+    write();
+  } catch (const Error& error) {
+    const std::string_view text = error.what();
+    for (const int shortage : {ENOSPC, EDQUOT, EFBIG}) {  // HDF5 tells errno only in its text
+      if (text.find(fmt::format("errno = {},", shortage)) != std::string_view::npos) {
+        fail_disk_full(path, needed, shortage);
+      }
+    }
+    throw;
+  }
 }
 
 void write_text_attribute(hid_t object, const char* name, const std::string& text,

@@ -4,6 +4,9 @@
 // every stretch of calls, destruction of handles included.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
+#include <functional>
 #include <mutex>
 #include <string>
 
@@ -52,6 +55,11 @@ H5Group create_group(const H5File& file, const std::string& name, const std::str
 
 // Closes a file that was written, checked; handles close unchecked.
 void close_h5(H5File file, const std::string& path);
+
+// Runs `write`, which writes the file `path` through HDF5: an Error whose cause is a lack of space
+// becomes a DiskFull that says how many bytes are needed.
+void or_disk_full(const std::filesystem::path& path, std::int64_t needed,
+                  const std::function<void()>& write);
 
 // Writes `text` as a string attribute of an object.
 void write_text_attribute(hid_t object, const char* name, const std::string& text,

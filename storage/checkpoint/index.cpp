@@ -5,6 +5,9 @@
 #include <map>
 #include <utility>
 
+#include <fcntl.h>
+
+#include "cluster/base/file.h"
 #include "storage/checkpoint/h5.h"
 
 namespace talaria::storage {
@@ -68,45 +71,66 @@ void add_tensor(hid_t group, const TensorRecord& tensor, const std::vector<Sourc
   write_text_attribute(dataset.get(), "shards", fmt::format("{}", sources.size()), name);
 }
 
-// A file that lives in memory only, so that nothing is lost silently when it is closed.
-H5File memory_file() {
-  const H5Plist access(check_h5(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate", kIndexName));
-  check_h5(H5Pset_fapl_core(access.get(), 1 << 20, false), "H5Pset_fapl_core", kIndexName);
-  check_h5(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110),
-           "H5Pset_libver_bounds", kIndexName);
+H5File create_index(const std::string& path) {
+  const H5Plist access(check_h5(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate", path));
+  check_h5(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V110),
+           "H5Pset_libver_bounds", path);
   const H5Plist creation = timeless(H5P_FILE_CREATE);
-  return H5File(check_h5(H5Fcreate(kIndexName, H5F_ACC_TRUNC, creation.get(), access.get()),
-                         "H5Fcreate", kIndexName));
+  return H5File(check_h5(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()),
+                         "H5Fcreate", path));
 }
 
-std::vector<std::byte> image_of(const H5File& file) {
-  check_h5(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), "H5Fflush", kIndexName);
-  const ssize_t size =
-      check_h5(H5Fget_file_image(file.get(), nullptr, 0), "H5Fget_file_image", kIndexName);
-  std::vector<std::byte> image(static_cast<std::size_t>(size));
-  check_h5(H5Fget_file_image(file.get(), image.data(), image.size()), "H5Fget_file_image",
-           kIndexName);
-  return image;
+// HDF5 must open the file again and find every tensor with all its sources.
+void check_index(const std::string& path, std::span<const TensorRecord> tensors,
+                 const std::map<std::string, std::vector<Source>>& sources) {
+  const H5Session session;
+  const H5File file(check_h5(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "H5Fopen", path));
+  for (const TensorRecord& tensor : tensors) {
+    const std::string name = tensor.full_name();
+    const H5Dataset dataset(
+        check_h5(H5Dopen2(file.get(), name.c_str(), H5P_DEFAULT), "H5Dopen", name));
+    const H5Plist creation(
+        check_h5(H5Dget_create_plist(dataset.get()), "H5Dget_create_plist", name));
+    std::size_t count = 0;
+    check_h5(H5Pget_virtual_count(creation.get(), &count), "H5Pget_virtual_count", name);
+    if (count != sources.at(name).size()) fail("{}: {}: {} sources", kIndexName, name, count);
+  }
+}
+
+void make_index(const std::string& path, std::span<const TensorRecord> tensors,
+                const std::map<std::string, std::vector<Source>>& sources) {
+  const H5Session session;
+  H5File file = create_index(path);
+  write_text_attribute(file.get(), "note", kNote, path);
+  std::map<std::string, H5Group> groups;
+  for (const TensorRecord& tensor : tensors) {
+    H5Group& group = groups[tensor.group];
+    if (!group) group = create_group(file, tensor.group, path);
+    add_tensor(group.get(), tensor, sources.at(tensor.full_name()));
+  }
+  groups.clear();
+  check_h5(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), "H5Fflush", path);
+  close_h5(std::move(file), path);
 }
 
 }  // namespace
 
-std::vector<std::byte> make_index(std::span<const TensorRecord> tensors,
-                                  std::span<const ShardRecord> shards) {
+FileRecord write_index(const std::filesystem::path& path, std::span<const TensorRecord> tensors,
+                       std::span<const ShardRecord> shards) {
   std::map<std::string, std::vector<Source>> sources;
+  std::int64_t estimate = 4096;
   for (const ShardRecord& shard : shards) {
-    for (const ShardBox& box : shard.boxes) sources[box.full_name()].push_back({&shard.file, &box});
+    for (const ShardBox& box : shard.boxes) {
+      sources[box.full_name()].push_back({&shard.file, &box});
+      estimate += 256;
+    }
   }
-  const H5Session session;
-  const H5File file = memory_file();
-  write_text_attribute(file.get(), "note", kNote, kIndexName);
-  std::map<std::string, H5Group> groups;
-  for (const TensorRecord& tensor : tensors) {
-    H5Group& group = groups[tensor.group];
-    if (!group) group = create_group(file, tensor.group, kIndexName);
-    add_tensor(group.get(), tensor, sources.at(tensor.full_name()));
-  }
-  return image_of(file);
+  or_disk_full(path, estimate, [&] { make_index(path.string(), tensors, sources); });
+  sync_file(open_file(path, O_RDONLY).get(), path);
+  check_index(path.string(), tensors, sources);
+  const std::string bytes = read_file(path);
+  return {path.filename().string(), static_cast<std::int64_t>(bytes.size()),
+          bytes_hash(std::as_bytes(std::span(bytes)))};
 }
 
 std::string hdf5_version() {

@@ -3,18 +3,18 @@
 // and other readers. Talaria itself reads shards through the manifest (reader.h).
 #pragma once
 
-#include <cstddef>
+#include <filesystem>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "storage/checkpoint/manifest.h"
 
 namespace talaria::storage {
 
-// The bytes of the index; sources are named relative to it. Throws Error.
-std::vector<std::byte> make_index(std::span<const TensorRecord> tensors,
-                                  std::span<const ShardRecord> shards);
+// Writes and syncs the index beside the shards, which it names relative to itself; HDF5 then opens
+// it again and must find every tensor. Throws Error or DiskFull.
+FileRecord write_index(const std::filesystem::path& path, std::span<const TensorRecord> tensors,
+                       std::span<const ShardRecord> shards);
 
 // The HDF5 library in use: "1.10.8".
 std::string hdf5_version();

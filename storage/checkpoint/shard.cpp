@@ -82,7 +82,7 @@ H5File create_file(const std::string& path) {
   // Datasets of a page or more start on a page; smaller objects lie packed.
   check_h5(H5Pset_alignment(access.get(), kWriteAlignment, kWriteAlignment), "H5Pset_alignment",
            path);
-  check_h5(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110),
+  check_h5(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V110),
            "H5Pset_libver_bounds", path);
   const H5Plist creation = timeless(H5P_FILE_CREATE);
   return H5File(check_h5(H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation.get(), access.get()),
@@ -228,29 +228,11 @@ void write_bytes(const std::filesystem::path& path, const std::vector<Piece>& pi
   record.hash = hash.digest();
 }
 
-// HDF5 tells errno only inside its text.
-bool hdf5_ran_out(const std::string& message) {
-  return message.find("errno = 28,") != std::string::npos ||
-         message.find("errno = 27,") != std::string::npos ||
-         message.find("errno = 122,") != std::string::npos;
-}
-
-void lay_out_or_disk_full(const std::filesystem::path& path, std::vector<Piece>& pieces) {
-  try {
-    lay_out(path.string(), pieces);
-  } catch (const DiskFull&) {
-    throw;
-  } catch (const Error& error) {
-    if (hdf5_ran_out(error.what())) fail_disk_full(path, data_bytes(pieces), ENOSPC);
-    throw;
-  }
-}
-
 ShardRecord write_file(const std::filesystem::path& path, std::vector<Piece>& pieces,
                        const WriteOptions& options) {
   ShardRecord record;
   record.file = path.filename().string();
-  lay_out_or_disk_full(path, pieces);
+  or_disk_full(path, data_bytes(pieces), [&] { lay_out(path.string(), pieces); });
   crash_point("shard.created");
   write_bytes(path, pieces, options, record);
   crash_point("shard.synced");
