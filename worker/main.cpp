@@ -11,7 +11,6 @@
 
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
-#include "cluster/device/backend.h"
 #include "model/cpu/isa.h"
 #include "parallel/comm/process.h"
 #include "storage/checkpoint/checkpoint_command.h"
@@ -105,9 +104,6 @@ int rank_command(int argc, char** argv) {
   if (process.size() > 1) set_log_identity(fmt::format("rank {}", process.rank()));
   if (!crash.empty()) arm_crash(crash, process.rank());
   return process.run([&] {
-    if (process.rank() == 0 && !options.check_only) {
-      log_info("backend {}", choose_backend("auto").reason);
-    }
     const int code = train(process, options);
     const std::string missed = storage::unreached_crash_point();
     if (missed.empty()) return code;
