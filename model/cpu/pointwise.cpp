@@ -43,12 +43,12 @@ void add_rows(float* to, const float* from, std::int64_t rows, std::int64_t stri
 }
 
 // GELU as x sigma(2u), since (1 + tanh u) / 2 = sigma(2u). With e = exp(-2u), sigma = 1 / (1 + e)
-// and 1 - sigma = e sigma, without cancellation. x is clamped where sigma is within 2e-38 of 0 or
+// and 1 - sigma = e sigma, without cancellation. x is clamped where sigma is within 1e-33 of 0 or
 // 1, which keeps e finite.
 struct Gelu {
   explicit Gelu(F16 x) {
-    x = x < -10.0F ? broadcast(-10.0F) : x;
-    x = x > 10.0F ? broadcast(10.0F) : x;
+    x = x < -9.5F ? broadcast(-9.5F) : x;
+    x = x > 9.5F ? broadcast(9.5F) : x;
     clamped = x;
     square = x * x;
     e = exp(x * fma(square, broadcast(0.044715F), broadcast(1.0F)) * -kTwoRoots);
@@ -161,7 +161,7 @@ void gelu(const Stream& stream, ConstTensorView x, TensorView y) {
   for_blocks(stream, x.count(), kUnitElements, [&](std::int64_t begin, std::int64_t end) {
     for_lanes(end - begin, [&](std::int64_t i, auto lanes) {
       const F16 in = load(x.data + begin + i, lanes);
-      store(y.data + begin + i, max(in, broadcast(-10.0F)) * Gelu(in).sigma, lanes);
+      store(y.data + begin + i, max(in, broadcast(-9.5F)) * Gelu(in).sigma, lanes);
     });
   });
 }

@@ -1,70 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/cpu/random.h"
 
+#include <array>
+
 namespace talaria::model::cpu {
 namespace {
 
-struct WideProduct {
-  U16 high;
-  U16 low;
-};
+// Eight counters, one word of each in the low half of a 64-bit lane. The high halves hold what
+// earlier products left there and are never looked at.
+using Wide = std::uint64_t __attribute__((vector_size(64)));
+using WideAnyAlignment = std::uint64_t __attribute__((vector_size(64), aligned(4), may_alias));
 
-WideProduct multiply(U16 a, std::uint32_t b) {
+// Products of the low halves.
+Wide multiply(Wide a, std::uint32_t b) {
 #if defined(__AVX512F__)
-  constexpr __mmask8 kAll = 0xFF;
-  constexpr __mmask16 kOdd = 0xAAAA;
-  const __m512i x = reinterpret_cast<__m512i>(a);
-  const __m512i factor = _mm512_set1_epi32(static_cast<int>(b));
-  const __m512i even = _mm512_maskz_mul_epu32(kAll, x, factor);
-  const __m512i odd = _mm512_maskz_mul_epu32(kAll, _mm512_maskz_srli_epi64(kAll, x, 32), factor);
-  const __m512i high = _mm512_mask_blend_epi32(kOdd, _mm512_maskz_srli_epi64(kAll, even, 32), odd);
-  const __m512i low = _mm512_mask_blend_epi32(kOdd, even, _mm512_maskz_slli_epi64(kAll, odd, 32));
-  return {reinterpret_cast<U16>(high), reinterpret_cast<U16>(low)};
+  return reinterpret_cast<Wide>(_mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(a),
+                                                       _mm512_set1_epi32(static_cast<int>(b))));
 #else
-  WideProduct product;
-  for (int i = 0; i < kLanes; ++i) {
-    const std::uint64_t wide = std::uint64_t{a[i]} * b;
-    product.high[i] = static_cast<std::uint32_t>(wide >> 32);
-    product.low[i] = static_cast<std::uint32_t>(wide);
-  }
-  return product;
+  return (a & 0xFFFFFFFFU) * b;
 #endif
 }
 
-U16 interleave_low(U16 a, U16 b) {
-  return __builtin_shuffle(a, b, U16{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23});
-}
-U16 interleave_high(U16 a, U16 b) {
-  return __builtin_shuffle(a, b, U16{8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31});
+// Words of 8 counters -> 32 words in element order.
+void store_words(const std::array<Wide, 4>& c, std::uint32_t* words) {
+  const Wide first = (c[0] & 0xFFFFFFFFU) | (c[1] << 32);
+  const Wide second = (c[2] & 0xFFFFFFFFU) | (c[3] << 32);
+  *reinterpret_cast<WideAnyAlignment*>(words) =
+      __builtin_shuffle(first, second, Wide{0, 8, 1, 9, 2, 10, 3, 11});
+  *reinterpret_cast<WideAnyAlignment*>(words + 16) =
+      __builtin_shuffle(first, second, Wide{4, 12, 5, 13, 6, 14, 7, 15});
 }
 
-// The 64 words of counters block .. block + 15, in element order.
+// The 64 words of counters block .. block + 15, in element order. Two groups of 8 counters run side
+// by side, to fill the multipliers.
 void philox_16_blocks(const PhiloxStream& random, std::uint32_t sample, std::uint32_t block,
                       std::uint32_t* words) {
-  U16 c0 = U16{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + block;
-  U16 c1 = U16{} + random.stream;
-  U16 c2 = U16{} + sample;
-  U16 c3 = U16{} + random.step;
+  std::array<std::array<Wide, 4>, 2> groups;
+  for (std::size_t g = 0; g < 2; ++g) {
+    groups[g] = {Wide{0, 1, 2, 3, 4, 5, 6, 7} + (block + 8 * static_cast<std::uint32_t>(g)),
+                 Wide{} + random.stream, Wide{} + sample, Wide{} + random.step};
+  }
   std::uint32_t k0 = static_cast<std::uint32_t>(random.seed);
   std::uint32_t k1 = static_cast<std::uint32_t>(random.seed >> 32);
   for (int round = 0; round < 10; ++round) {
-    const WideProduct p0 = multiply(c0, 0xD2511F53U);
-    const WideProduct p1 = multiply(c2, 0xCD9E8D57U);
-    c0 = p1.high ^ c1 ^ k0;
-    c1 = p1.low;
-    c2 = p0.high ^ c3 ^ k1;
-    c3 = p0.low;
+    for (std::array<Wide, 4>& c : groups) {
+      const Wide p0 = multiply(c[0], 0xD2511F53U);
+      const Wide p1 = multiply(c[2], 0xCD9E8D57U);
+      c = {(p1 >> 32) ^ c[1] ^ k0, p1, (p0 >> 32) ^ c[3] ^ k1, p0};
+    }
     k0 += 0x9E3779B9U;
     k1 += 0xBB67AE85U;
   }
-  const U16 even_low = interleave_low(c0, c2);
-  const U16 odd_low = interleave_low(c1, c3);
-  const U16 even_high = interleave_high(c0, c2);
-  const U16 odd_high = interleave_high(c1, c3);
-  store(words, interleave_low(even_low, odd_low), FullLanes{});
-  store(words + 16, interleave_high(even_low, odd_low), FullLanes{});
-  store(words + 32, interleave_low(even_high, odd_high), FullLanes{});
-  store(words + 48, interleave_high(even_high, odd_high), FullLanes{});
+  store_words(groups[0], words);
+  store_words(groups[1], words + 32);
 }
 
 }  // namespace

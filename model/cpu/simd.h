@@ -43,7 +43,7 @@ inline void for_lanes(std::int64_t count, const Step& step) {
   if (i < count) step(i, PartLanes{static_cast<int>(count - i)});
 }
 
-inline F16 broadcast(float x) { return F16{} + x; }
+inline F16 broadcast(float x) { return F16{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 
 inline F16 load(const float* from, FullLanes) {
   return *reinterpret_cast<const F16AnyAlignment*>(from);
@@ -123,10 +123,11 @@ inline float fold_max(F16 x) {
   return best;
 }
 
-// e^x to 1 ulp (2 among subnormal results); 0 for -inf, inf from 88.73 on, NaN stays NaN.
+// e^x to 1 ulp; inf from 88.73 on, NaN stays NaN. 0 where the result would be subnormal (x below
+// -87.33): such results and all arithmetic on them cost hundreds of cycles.
 // x = n ln 2 + r, |r| <= ln 2 / 2; e^r by the polynomial of Cephes' expf.
 inline F16 exp(F16 x) {
-  x = x < -104.0F ? broadcast(-104.0F) : x;
+  const I16 vanishes = x < -87.3365F;
   x = x > 89.0F ? broadcast(89.0F) : x;
   const F16 shifter = broadcast(12582912.0F);  // 1.5 x 2^23: adding it rounds to an integer
   const F16 n = fma(x, broadcast(1.44269504088896341F), shifter) - shifter;
@@ -140,15 +141,16 @@ inline F16 exp(F16 x) {
   p = fma(p, r, broadcast(5.0000001201e-1F));
   const F16 y = fma(p, r * r, r) + 1.0F;
 #if defined(__AVX512F__)
-  return _mm512_maskz_scalef_ps(kAllLanes, y, n);
+  const F16 scaled = _mm512_maskz_scalef_ps(kAllLanes, y, n);
 #else
-  // Two factors, since 2^n alone may be subnormal or too large; only the last product rounds.
+  // Two factors, since 2^128 alone is too large.
   const I16 exponent = __builtin_convertvector(n, I16);
   const I16 half = exponent >> 1;
-  const U16 first = static_cast<U16>(half + 127) << 23;
-  const U16 second = static_cast<U16>(exponent - half + 127) << 23;
-  return y * reinterpret_cast<F16>(first) * reinterpret_cast<F16>(second);
+  const U16 first = reinterpret_cast<U16>(half + 127) << 23;
+  const U16 second = reinterpret_cast<U16>(exponent - half + 127) << 23;
+  const F16 scaled = y * reinterpret_cast<F16>(first) * reinterpret_cast<F16>(second);
 #endif
+  return vanishes ? F16{} : scaled;
 }
 inline float exp_one(float x) { return exp(broadcast(x))[0]; }
 
