@@ -30,6 +30,18 @@ struct MatchTraits {
   static void close(Handle data) noexcept { pcre2_match_data_free(data); }
 };
 
+bool is_letter(char c) { return static_cast<unsigned char>((c | 0x20) - 'a') < 26; }
+
+// Bytes of the word that starts at text[at] where it is ` ?\p{L}+` in ASCII, most of English; 0
+// where only the pattern can tell.
+std::size_t plain_word(std::string_view text, std::size_t at) {
+  std::size_t end = at + (text[at] == ' ' ? 1 : 0);
+  const std::size_t first = end;
+  while (end < text.size() && is_letter(text[end])) ++end;
+  const bool ascii_follows = end == text.size() || static_cast<unsigned char>(text[end]) < 0x80;
+  return end > first && ascii_follows ? end - at : 0;
+}
+
 [[noreturn]] void fail_pcre(const char* call, int code) {
   PCRE2_UCHAR text[256];
   pcre2_get_error_message(code, text, sizeof text);
@@ -101,6 +113,11 @@ bool WordSplitter::next(std::string_view& word) {
   if (!valid_stretch_) {
     word = text_.substr(position_, stretch_end_ - position_);
     position_ = stretch_end_;
+    return true;
+  }
+  if (const std::size_t plain = plain_word(text_, position_); plain > 0) {
+    word = text_.substr(position_, plain);
+    position_ += plain;
     return true;
   }
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text_.data()) + stretch_begin_;

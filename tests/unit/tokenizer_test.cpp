@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <map>
 
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pcre2.h>
 
 #include "storage/text/byte_alphabet.h"
 #include "storage/text/tokenizer_training.h"
@@ -32,6 +34,29 @@ std::vector<std::string> words_of(std::string_view text) {
   splitter.start(text);
   std::vector<std::string> words;
   for (std::string_view word; splitter.next(word);) words.emplace_back(word);
+  return words;
+}
+
+// The same by GPT-2's pattern alone, on valid UTF-8.
+std::vector<std::string> words_by_pattern(const std::string& text) {
+  const std::string pattern =
+      R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{WSpace}\p{L}\p{N}]+)"
+      R"(|\p{WSpace}+(?!\P{WSpace})|\p{WSpace}+)";
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                   PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
+  pcre2_match_data* match = pcre2_match_data_create_from_pattern(code, nullptr);
+  std::vector<std::string> words;
+  for (std::size_t at = 0; at < text.size(); at += words.back().size()) {
+    const int rc = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, 0,
+                               match, nullptr);
+    if (rc < 0) fail("pcre2_match: {}", rc);
+    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match);
+    words.push_back(text.substr(range[0], range[1] - range[0]));
+  }
+  pcre2_match_data_free(match);
+  pcre2_code_free(code);
   return words;
 }
 
@@ -68,6 +93,19 @@ TEST(WordSplitter, CutsAsGpt2Does) {
   EXPECT_THAT(words_of("été ½x  "), ElementsAre("été", " ½", "x", "  "));
   // U+180E is no white space in Unicode 14, U+00A0 is.
   EXPECT_THAT(words_of("a\xE1\xA0\x8E\xC2\xA0"), ElementsAre("a", "\xE1\xA0\x8E", "\xC2\xA0"));
+}
+
+TEST(WordSplitter, EqualsThePatternOnMixedText) {
+  const std::vector<std::string> pieces = {
+      "a",      "Zz",     "hello",  " ",      "  ", "'",    "'s", "'ll", "'Re", "\n",
+      "\t",     "7",      "42",     "é",      "ß",  "日本", "½",  "👋",   "!",   "<|",
+      "\u00a0", "\u2003", "\u180e", "\u0301", "_",  "@",    "[",  "`",   "{",   "\x7f"};
+  std::mt19937_64 random(6);
+  for (int round = 0; round < 2000; ++round) {
+    std::string text;
+    for (auto n = random() % 40; n > 0; --n) text += pieces[random() % pieces.size()];
+    ASSERT_EQ(words_of(text), words_by_pattern(text)) << text;
+  }
 }
 
 TEST(WordSplitter, InvalidBytesAreWordsOfTheirOwn) {
