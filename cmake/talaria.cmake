@@ -50,6 +50,11 @@ endif()\n")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${labels})
 endfunction()
 
+# What every test that starts MPI has in its environment: also as root, more ranks than cores; and MPI never frees some
+# of its memory.
+set(TALARIA_MPI_ENVIRONMENT OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
+  ASAN_OPTIONS=detect_leaks=0)
+
 # talaria_mpi_test(NAME PROGRAM target RANKS n ARGS ... ENVIRONMENT ... LABELS ... TIMEOUT s): one CTest that runs a
 # program under mpirun. Not under the thread sanitizer, which cannot see into an uninstrumented MPI.
 function(talaria_mpi_test name)
@@ -60,9 +65,9 @@ function(talaria_mpi_test name)
   if(NOT A_TIMEOUT)
     set(A_TIMEOUT 120)
   endif()
-  # More ranks than cores, also as root, unbound: several tests may run at once. MPI never frees some of its memory.
+  # Not bound to cores: several tests may run at once.
   add_test(NAME ${name} COMMAND ${MPIEXEC_EXECUTABLE} -n ${A_RANKS} --oversubscribe --bind-to none
     $<TARGET_FILE:${A_PROGRAM}> ${A_ARGS})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS "${A_LABELS}" PROCESSORS 2
-    ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_mpi_yield_when_idle=1;ASAN_OPTIONS=detect_leaks=0;${A_ENVIRONMENT}")
+    ENVIRONMENT "${TALARIA_MPI_ENVIRONMENT};${A_ENVIRONMENT}")
 endfunction()

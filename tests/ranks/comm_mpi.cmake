@@ -10,7 +10,8 @@ talaria_mpi_test(ranks_comm_mpi.tcp_n4 PROGRAM ranks_comm_mpi RANKS 4 LABELS ran
 # Without mpirun: a world of one.
 if(NOT TALARIA_SANITIZE MATCHES "thread")
   add_test(NAME ranks_comm_mpi.alone COMMAND ranks_comm_mpi)
-  set_tests_properties(ranks_comm_mpi.alone PROPERTIES LABELS ranks TIMEOUT 60 ENVIRONMENT ASAN_OPTIONS=detect_leaks=0)
+  set_tests_properties(ranks_comm_mpi.alone PROPERTIES LABELS ranks TIMEOUT 60
+    ENVIRONMENT "${TALARIA_MPI_ENVIRONMENT}")
 endif()
 
 talaria_test(ranks_comm_plan SOURCES group_plan_test.cpp DEPS talaria_comm LABELS unit)
