@@ -11,6 +11,7 @@
 
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
+#include "cluster/device/backend.h"
 #include "model/cpu/isa.h"
 #include "parallel/comm/process.h"
 #include "storage/checkpoint/checkpoint_command.h"
@@ -77,6 +78,13 @@ ProgressStyle progress_style(const std::string& name) {
   return ProgressStyle::kLines;
 }
 
+// What this job computes with. Only the CPU has kernels so far; the module has devices and NCCL.
+std::string describe_backend() {
+  const BackendChoice choice = choose_backend(BackendRequest::kAuto);
+  if (choice.device == DeviceKind::kCpu) return choice.reason;
+  return fmt::format("cpu: this version has no CUDA kernels ({})", choice.reason);
+}
+
 int rank_command(int argc, char** argv) {
   TrainOptions options;
   std::string progress = "auto";
@@ -100,6 +108,7 @@ int rank_command(int argc, char** argv) {
   }
   catch_stop_signals();
   options.progress = progress_style(progress);
+  options.backend = describe_backend();
   parallel::Process process;
   if (process.size() > 1) set_log_identity(fmt::format("rank {}", process.rank()));
   if (!crash.empty()) arm_crash(crash, process.rank());

@@ -316,6 +316,7 @@ int Trainer::run() {
     if (leads_) log_info("{}: valid", options_.job_file);
     return kExitDone;
   }
+  if (leads_) log_info("backend {}", options_.backend);
   build();
   restore();
   return loop();

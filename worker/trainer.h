@@ -18,6 +18,7 @@ struct TrainOptions {
   std::filesystem::path run_directory;  // empty: runs/<job.name>
   int attempt = 0;                      // 0: the next number
   ProgressStyle progress = ProgressStyle::kLines;
+  std::string backend;      // what computes and why, told at the start
   bool check_only = false;  // judge everything, start nothing
 };
 

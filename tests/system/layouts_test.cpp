@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include "tests/support/run_job.h"
@@ -25,6 +26,7 @@ struct Row {
   int threads;
 };
 void PrintTo(const Row& row, std::ostream* out) { *out << row.name; }
+std::string name_of(const testing::TestParamInfo<Row>& info) { return info.param.name; }
 
 RunPlan plan_of(const Row& row) {
   RunPlan plan;
@@ -103,7 +105,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Row{"tp1_pp4_dp2_mb2", {1, 4, 2}, 2, "1f1b", true, 1},
                     Row{"tp4_pp1_dp2_mb1_gpipe", {4, 1, 2}, 1, "gpipe", true, 1},
                     Row{"tp1_pp4_dp2_mb1_gpipe", {1, 4, 2}, 1, "gpipe", true, 1}),
-    [](const testing::TestParamInfo<Row>& info) { return std::string(info.param.name); });
+    name_of);
 
 }  // namespace
 }  // namespace talaria::worker
