@@ -6,8 +6,19 @@
 namespace talaria::model::cpu {
 
 struct BuiltFeatures {
-  bool avx, avx2, fma, f16c, bmi, bmi2, avx512f, avx512cd, avx512bw, avx512dq, avx512vl, avx512vbmi,
-      avx512vnni;
+  bool avx = false;
+  bool avx2 = false;
+  bool fma = false;
+  bool f16c = false;
+  bool bmi = false;
+  bool bmi2 = false;
+  bool avx512f = false;
+  bool avx512cd = false;
+  bool avx512bw = false;
+  bool avx512dq = false;
+  bool avx512vl = false;
+  bool avx512vbmi = false;
+  bool avx512vnni = false;
 };
 extern const BuiltFeatures kBuiltFeatures;
 
