@@ -129,7 +129,7 @@ bool is_digits(std::string_view text) {
 // Sets one "table.key=value" in `root` and returns its full key.
 std::string apply_override(toml::table& root, const std::string& text) {
   const std::size_t equals = text.find('=');
-  const std::string key = text.substr(0, equals);
+  std::string key = text.substr(0, equals);
   const std::vector<std::string> parts = split_key(key);
   if (equals == std::string::npos || parts.empty() ||
       !std::all_of(parts.begin(), parts.end(), [](const auto& part) { return is_bare(part); })) {

@@ -43,7 +43,7 @@ bool is_cpp(const std::string& path) { return ends_in(path, {".h", ".cpp", ".cu"
 
 bool is_script(const std::string& path) {
   return path.starts_with(".ci/") || (path.starts_with("scripts/") && !path.ends_with(".txt")) ||
-         path.starts_with("tests/support/check_scripts");
+         path.starts_with("tests/support/check_");
 }
 
 bool may_include(const std::string& folder, const std::string& header) {

@@ -588,8 +588,9 @@ TEST(Continuation, AnythingElseIsRefusedWithBothValues) {
         "train.sequence_length=64", "train.eval_every=1", "optimizer.learning_rate=1e-2",
         "optimizer.decay=cosine", "optimizer.decay_steps=80", "optimizer.clip=0"}) {
     const std::string key(override, std::string_view(override).find('='));
-    EXPECT_THAT(message(override), testing::AllOf(StartsWith("--set " + key + ": " + key + ": "),
-                                                  HasSubstr("but the run was started with ")));
+    EXPECT_THAT(message(override),
+                testing::AllOf(StartsWith(fmt::format("--set {}: {}: ", key, key)),
+                               HasSubstr("but the run was started with ")));
   }
   // Long strings are compared in full.
   const Job one = parse(kGood, {"data.tokenizer=" + std::string(200, 'a') + "1"});

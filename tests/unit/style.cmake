@@ -7,7 +7,8 @@ talaria_test(unit_style SOURCES style_test.cpp ${PROJECT_SOURCE_DIR}/tests/suppo
 add_test(NAME style.format COMMAND bash ${PROJECT_SOURCE_DIR}/scripts/format --check)
 add_test(NAME style.scripts COMMAND bash ${PROJECT_SOURCE_DIR}/tests/support/check_scripts ${PROJECT_SOURCE_DIR})
 add_test(NAME style.planted_scripts COMMAND bash ${PROJECT_SOURCE_DIR}/tests/support/check_scripts_test)
-set_tests_properties(style.format style.scripts style.planted_scripts PROPERTIES LABELS unit TIMEOUT 120)
+add_test(NAME style.install COMMAND bash ${PROJECT_SOURCE_DIR}/tests/support/check_install ${PROJECT_SOURCE_DIR})
+set_tests_properties(style.format style.scripts style.planted_scripts style.install PROPERTIES LABELS unit TIMEOUT 120)
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   # All of it takes too long for every run; a change is small.
   add_test(NAME style.tidy COMMAND bash ${PROJECT_SOURCE_DIR}/scripts/tidy --limit 40 --changed)
