@@ -2,6 +2,8 @@
 #include "storage/text/data_command.h"
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <charconv>
 #include <functional>
 #include <thread>
@@ -27,7 +29,17 @@ void write_stdout(std::string_view text) {
   write_all(STDOUT_FILENO, std::as_bytes(std::span(text)), "standard output");
 }
 
-std::string read_stdin() { return read_file("/dev/stdin"); }
+std::string read_stdin() {
+  std::string text;
+  std::array<char, 1 << 16> block;
+  while (true) {
+    const ssize_t got = ::read(STDIN_FILENO, block.data(), block.size());
+    if (got < 0 && errno == EINTR) continue;
+    check_sys(got, "read", "standard input");
+    if (got == 0) return text;
+    text.append(block.data(), static_cast<std::size_t>(got));
+  }
+}
 
 void run_prepare(const PrepareOptions& options, bool as_json) {
   const PrepareResult result = prepare(options);
