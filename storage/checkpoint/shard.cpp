@@ -21,10 +21,14 @@
 namespace talaria::storage {
 namespace {
 
+// Bytes are copied and hashed twice (for tensor and file) while they are in the L2 cache.
+constexpr std::int64_t kCacheBytes = 128 << 10;
+
 // What goes where: a box of the record and the memory that holds it.
 struct Piece {
-  ShardBox box;
-  const std::byte* data = nullptr;
+  ShardBox box;  // its hash grows as rows are copied
+  parallel::NamedBox memory;
+  std::int64_t hashed_rows = 0;
 };
 
 void check_name(const std::string& name) {
@@ -47,7 +51,8 @@ Piece make_piece(const std::string& group, const parallel::NamedBox& box) {
   if (box.vector && box.global[1] != 1)
     fail("tensor {}/{}: a vector has one column", group, box.tensor);
   Piece piece;
-  piece.data = reinterpret_cast<const std::byte*>(box.data);
+  piece.memory = box;
+  check_hash_blocks(box, hash_columns_of(box));
   piece.box = {group,
                box.tensor,
                box.global,
@@ -56,7 +61,7 @@ Piece make_piece(const std::string& group, const parallel::NamedBox& box) {
                box.box,
                fmt::format("/{}/{}@{},{}", group, box.tensor, box.box.offset[0], box.box.offset[1]),
                0,
-               box_hash(box, hash_columns_of(box))};
+               {}};
   checked_product(checked_product(box.global[0], box.global[1], "tensor size"), 4, "tensor bytes");
   return piece;
 }
@@ -142,9 +147,10 @@ void check_layout(const std::string& path, const std::vector<Piece>& pieces) {
 }
 
 // Gives the file's bytes in order: data from the pieces, all others from the file as laid out.
+// Hashes a piece's rows when it has just copied them.
 class ChunkSource {
  public:
-  ChunkSource(const std::filesystem::path& path, const std::vector<Piece>& pieces)
+  ChunkSource(const std::filesystem::path& path, std::vector<Piece>& pieces)
       : path_(path), pieces_(pieces), fd_(open_file(path, O_RDONLY)) {}
 
   // Fills `chunk` with the bytes from `offset` on; offsets ascend from call to call.
@@ -156,10 +162,12 @@ class ChunkSource {
         if (next_ < pieces_.size()) take = std::min(take, pieces_[next_].box.file_offset - offset);
         read_gap(offset, chunk.first(static_cast<std::size_t>(take)));
       } else {
-        const Piece& piece = pieces_[next_];
+        Piece& piece = pieces_[next_];
+        const std::int64_t done = offset - piece.box.file_offset;
         take = std::min(take, end_of(piece) - offset);
-        std::memcpy(chunk.data(), piece.data + (offset - piece.box.file_offset),
+        std::memcpy(chunk.data(), reinterpret_cast<const std::byte*>(piece.memory.data) + done,
                     static_cast<std::size_t>(take));
+        hash_rows(piece, done + take);
       }
       offset += take;
       chunk = chunk.subspan(static_cast<std::size_t>(take));
@@ -169,6 +177,20 @@ class ChunkSource {
  private:
   static std::int64_t end_of(const Piece& piece) {
     return piece.box.file_offset + piece.box.bytes();
+  }
+
+  // Adds the whole rows among the piece's first `bytes` to its hash.
+  static void hash_rows(Piece& piece, std::int64_t bytes) {
+    const parallel::Box& box = piece.box.box;
+    const std::int64_t rows = bytes / (box.extent[1] * std::int64_t{sizeof(float)});
+    parallel::NamedBox& part = piece.memory;
+    part.box.offset[0] = box.offset[0] + piece.hashed_rows;
+    part.box.extent[0] = rows - piece.hashed_rows;
+    float* const first = part.data;
+    part.data = first + piece.hashed_rows * box.extent[1];
+    piece.box.hash += box_hash(part, piece.box.hash_columns);
+    part.data = first;
+    piece.hashed_rows = rows;
   }
 
   void read_gap(std::int64_t offset, std::span<std::byte> bytes) const {
@@ -183,7 +205,7 @@ class ChunkSource {
   }
 
   std::filesystem::path path_;
-  const std::vector<Piece>& pieces_;
+  std::vector<Piece>& pieces_;
   UniqueFd fd_;
   std::size_t next_ = 0;
 };
@@ -206,7 +228,7 @@ std::int64_t reserve(const std::filesystem::path& path, const std::vector<Piece>
   return size;
 }
 
-void write_bytes(const std::filesystem::path& path, const std::vector<Piece>& pieces,
+void write_bytes(const std::filesystem::path& path, std::vector<Piece>& pieces,
                  const WriteOptions& options, ShardRecord& record) {
   record.size = reserve(path, pieces);
   ChunkSource source(path, pieces);
@@ -217,10 +239,14 @@ void write_bytes(const std::filesystem::path& path, const std::vector<Piece>& pi
   for (std::int64_t offset = 0; offset < record.size;) {
     const std::int64_t bytes = std::min(step, record.size - offset);
     const auto chunk = writer.buffer().first(static_cast<std::size_t>(bytes));
-    source.fill(offset, chunk);
-    hash.update(chunk);
+    for (std::int64_t done = 0; done < bytes; done += kCacheBytes) {
+      const auto part = chunk.subspan(static_cast<std::size_t>(done));
+      const auto piece = part.first(std::min(part.size(), std::size_t{kCacheBytes}));
+      source.fill(offset + done, piece);
+      hash.update(piece);
+    }
     writer.write(offset, bytes);
-    const std::int64_t half = record.size / 2;
+    const std::int64_t half = (record.size - 1) / 2;
     if (offset <= half && half < offset + bytes) crash_point("shard.half_written");
     offset += bytes;
   }

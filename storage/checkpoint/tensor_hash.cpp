@@ -4,6 +4,9 @@
 #include <bit>
 
 #include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>  // the widest vectors of this machine; the same hashes
+#endif
 
 #include "cluster/base/error.h"
 
@@ -42,14 +45,20 @@ std::int64_t hash_columns_of(const parallel::NamedBox& box) {
   return box.hash_columns == 0 ? box.global[1] : box.hash_columns;
 }
 
-TensorHash box_hash(const parallel::NamedBox& box, std::int64_t segment_columns) {
+void check_hash_blocks(const parallel::NamedBox& box, std::int64_t segment_columns) {
   const auto& [offset, extent] = box.box;
-  if (box.box.empty()) return {};
-  if (segment_columns <= 0 || box.global[1] % segment_columns != 0 ||
-      offset[1] % segment_columns != 0 || extent[1] % segment_columns != 0) {
-    fail("tensor {}: the box of columns {} .. {} of {} splits a hash block of {} columns",
-         box.tensor, offset[1], offset[1] + extent[1], box.global[1], segment_columns);
+  if (segment_columns > 0 && box.global[1] % segment_columns == 0 &&
+      offset[1] % segment_columns == 0 && extent[1] % segment_columns == 0) {
+    return;
   }
+  fail("tensor {}: the box of columns {} .. {} of {} splits a hash block of {} columns", box.tensor,
+       offset[1], offset[1] + extent[1], box.global[1], segment_columns);
+}
+
+TensorHash box_hash(const parallel::NamedBox& box, std::int64_t segment_columns) {
+  if (box.box.empty()) return {};
+  check_hash_blocks(box, segment_columns);
+  const auto& [offset, extent] = box.box;
   const std::size_t bytes = static_cast<std::size_t>(segment_columns) * sizeof(float);
   TensorHash sum;
   const float* block = box.data;

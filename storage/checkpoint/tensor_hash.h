@@ -36,8 +36,12 @@ struct TensorHash {
 // The columns of one hash block of this box's tensor: hash_columns, or the whole row where it is 0.
 std::int64_t hash_columns_of(const parallel::NamedBox& box);
 
-// The box's part of its tensor's hash; box.data holds box.box.count() elements. Throws Error naming
-// the tensor when `segment_columns` does not divide the row or the box splits a block.
+// Throws Error naming the tensor when `segment_columns` does not divide its columns or the box
+// splits a block.
+void check_hash_blocks(const parallel::NamedBox& box, std::int64_t segment_columns);
+
+// The box's part of its tensor's hash; box.data holds box.box.count() elements. Throws as
+// check_hash_blocks does.
 TensorHash box_hash(const parallel::NamedBox& box, std::int64_t segment_columns);
 
 // XXH3-128 over (name, a zero byte, the hash as 16 big-endian bytes) of every tensor, by name in

@@ -3,6 +3,7 @@
 // loads, nothing else is taken for one, and the next attempt saves.
 #include <csignal>
 #include <fstream>
+#include <set>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -168,23 +169,32 @@ TEST(FullDisk, SmallFileSystem) {
   const Scratch probe;
   const bool permitted = on_small_tmpfs(probe.path(), 1000).exit_code != kNotPermitted;
   if (!permitted) fmt::print("mount is not permitted here: RLIMIT_FSIZE stands in for the tmpfs\n");
-  // From "nothing fits" to "all but the last kilobytes fit"; a save that fits ends the sweep.
-  int failures = 0;
-  int fitted = 0;
-  for (std::int64_t kilobytes = 240; kilobytes < 4400 && fitted == 0;
-       kilobytes += kilobytes < 400 || kilobytes > 3200 ? 12 : 400) {
+  std::set<std::string> full_files;
+  const auto fits = [&](std::int64_t kilobytes) {
     const Scratch scratch;
     const ChildEnd end = permitted ? on_small_tmpfs(scratch.path(), kilobytes)
                                    : under_file_limit(scratch.path(), kilobytes);
-    if (end.exit_code == 10) {
-      ++fitted;
-    } else if (end.exit_code != 99) {  // 99: not even step 1 fits
-      ++failures;
-      expect_remedy(end, scratch.path());
+    if (end.exit_code == 10) return true;
+    expect_remedy(end, scratch.path());
+    for (const char* file : {"shard-00000", "shard-00001", kIndexName, kManifestName}) {
+      if (end.output.find(file) != std::string::npos) full_files.insert(file);
     }
+    return false;
+  };
+  // The smallest size that suffices, then every page below it, where the last files no longer fit.
+  std::int64_t full = 400;
+  std::int64_t enough = 8000;
+  ASSERT_FALSE(fits(full));
+  ASSERT_TRUE(fits(enough));
+  while (enough - full > 4) {
+    const std::int64_t middle = (full + enough) / 8 * 4;
+    (fits(middle) ? enough : full) = middle;
   }
-  EXPECT_GT(failures, 10);
-  EXPECT_EQ(fitted, 1) << "the sweep did not reach the size that suffices";
+  for (int pages = 1; pages <= 12; ++pages) EXPECT_FALSE(fits(enough - 4 * pages));
+  EXPECT_TRUE(full_files.contains("shard-00000"));
+  if (permitted) {
+    EXPECT_THAT(full_files, testing::IsSupersetOf({"shard-00001", kIndexName, kManifestName}));
+  }
 }
 
 TEST(FullDisk, FileSizeLimit) {
