@@ -94,8 +94,7 @@ JobFolder::JobFolder(const fs::path& folder, const std::string& model_and_train,
   if (prepared.exit_code != 0) fail("data prepare: {}", prepared.output);
   const std::string data = (folder_ / "data").string();
   std::ofstream(folder_ / "job.toml")
-      << "[job]\nname = \"test\"\nseed = 11\nnumerics = \"invariant\"\nvirtual_shards = 4\n"
-         "sample_groups = 2\n"
+      << "[job]\nname = \"test\"\nseed = 11\n"
       << model_and_train << "\n[data]\ntokenizer = \"" << data << "/tokenizer\"\nsources = [\n"
       << "  { path = \"" << data << "/headers.tok\", weight = 1.0 },\n"
       << "  { path = \"" << data << "/sources.tok\", weight = 2.0 },\n]\nvalidation = 0.1\n"
@@ -125,6 +124,10 @@ ChildResult JobFolder::run(const std::string& run, const RunPlan& plan, double t
                                   fmt::format("parallel.zero={}", plan.zero),
                                   fmt::format("train.micro_batch={}", plan.micro_batch),
                                   fmt::format("cluster.threads_per_rank={}", plan.threads)};
+  if (plan.invariant) {
+    set.insert(set.end(),
+               {"job.numerics=\"invariant\"", "job.virtual_shards=4", "job.sample_groups=2"});
+  }
   set.insert(set.end(), plan.set.begin(), plan.set.end());
   for (const std::string& each : set) {
     argv.emplace_back("--set");

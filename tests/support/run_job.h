@@ -20,6 +20,7 @@ struct RunPlan {
   std::string schedule = "1f1b";
   bool zero = true;
   int threads = 1;
+  bool invariant = true;          // else fast
   std::vector<std::string> set;   // further table.key=value
   std::vector<std::string> args;  // further options of talaria-worker
 };
