@@ -15,7 +15,6 @@ std::string cpu_kernels_missing_feature() {
   if (built.avx && !__builtin_cpu_supports("avx")) return "avx";
   if (built.avx2 && !__builtin_cpu_supports("avx2")) return "avx2";
   if (built.fma && !__builtin_cpu_supports("fma")) return "fma";
-  if (built.f16c && !__builtin_cpu_supports("f16c")) return "f16c";
   if (built.bmi && !__builtin_cpu_supports("bmi")) return "bmi";
   if (built.bmi2 && !__builtin_cpu_supports("bmi2")) return "bmi2";
   if (built.avx512f && !__builtin_cpu_supports("avx512f")) return "avx512f";

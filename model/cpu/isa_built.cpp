@@ -14,9 +14,6 @@ constinit const BuiltFeatures kBuiltFeatures = {
 #if defined(__FMA__)
     .fma = true,
 #endif
-#if defined(__F16C__)
-    .f16c = true,
-#endif
 #if defined(__BMI__)
     .bmi = true,
 #endif

@@ -9,7 +9,6 @@ struct BuiltFeatures {
   bool avx = false;
   bool avx2 = false;
   bool fma = false;
-  bool f16c = false;
   bool bmi = false;
   bool bmi2 = false;
   bool avx512f = false;

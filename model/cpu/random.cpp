@@ -26,9 +26,9 @@ void store_words(const std::array<Wide, 4>& c, std::uint32_t* words) {
   const Wide first = (c[0] & 0xFFFFFFFFU) | (c[1] << 32);
   const Wide second = (c[2] & 0xFFFFFFFFU) | (c[3] << 32);
   *reinterpret_cast<WideAnyAlignment*>(words) =
-      __builtin_shuffle(first, second, Wide{0, 8, 1, 9, 2, 10, 3, 11});
+      __builtin_shufflevector(first, second, 0, 8, 1, 9, 2, 10, 3, 11);
   *reinterpret_cast<WideAnyAlignment*>(words + 16) =
-      __builtin_shuffle(first, second, Wide{4, 12, 5, 13, 6, 14, 7, 15});
+      __builtin_shufflevector(first, second, 4, 12, 5, 13, 6, 14, 7, 15);
 }
 
 // The 64 words of counters block .. block + 15, in element order. Two groups of 8 counters run side
