@@ -80,11 +80,14 @@ void attention(In qkv, const AttentionShape& shape, const Dropout& dropout, Out 
       }
       const double log_sum = maximum + std::log(sum);
       lse.data[head.lse_at(query)] = log_sum;
+      for (std::int64_t key = 0; key <= query; ++key) {
+        double& weight = scores[static_cast<std::size_t>(key)];
+        weight = std::exp(weight - log_sum) * head.factor(dropout, query, key);
+      }
       for (std::int64_t i = 0; i < shape.head_size; ++i) {
         double out = 0.0;
         for (std::int64_t key = 0; key <= query; ++key) {
-          const double p = std::exp(scores[static_cast<std::size_t>(key)] - log_sum);
-          out += p * head.factor(dropout, query, key) * qkv.data[head.qkv_at(2, key, i)];
+          out += scores[static_cast<std::size_t>(key)] * qkv.data[head.qkv_at(2, key, i)];
         }
         y.data[head.y_at(query, i)] = out;
       }
