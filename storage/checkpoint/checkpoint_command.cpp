@@ -71,6 +71,7 @@ int verify(const Options& options) {
   ThreadPool pool(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U)));
   const double start = monotonic_seconds();
   std::vector<VerifyReport> reports;
+  reports.reserve(dirs.size());
   for (const fs::path& dir : dirs) reports.push_back(verify_checkpoint(dir, pool));
   print(describe_verification(reports, monotonic_seconds() - start, options.as_json));
   const bool ok = std::all_of(reports.begin(), reports.end(), [](const auto& r) { return r.ok(); });

@@ -54,7 +54,7 @@ void make_folder(const fs::path& path) {
 
 // The name under which a folder waits for its removal, free of any older one.
 fs::path removal_name(const fs::path& dir) {
-  const fs::path path = dir.parent_path() / (kRemoved + dir.filename().string());
+  fs::path path = dir.parent_path() / (kRemoved + dir.filename().string());
   remove_tree(path);
   return path;
 }
@@ -130,7 +130,7 @@ std::filesystem::path begin_checkpoint(const CheckpointRef& ref) {
   if (error) fail_write("mkdir", ref.root, 0, error.value());
   sync_directory(ref.root.parent_path());
   remove_stale(ref);
-  const fs::path temporary = ref.root / temporary_name(ref);
+  fs::path temporary = ref.root / temporary_name(ref);
   make_folder(temporary);
   crash_point("checkpoint.begun");
   return temporary;

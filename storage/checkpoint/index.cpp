@@ -134,6 +134,7 @@ FileRecord write_index(const std::filesystem::path& path, std::span<const Tensor
 }
 
 std::string hdf5_version() {
+  const H5Session session;
   unsigned major = 0;
   unsigned minor = 0;
   unsigned release = 0;

@@ -90,6 +90,7 @@ std::vector<TensorRecord> join_tensors(std::span<const ShardRecord> shards) {
     for (const ShardBox& box : shard.boxes) by_name[{box.group, box.tensor}].push_back(&box);
   }
   std::vector<TensorRecord> tensors;
+  tensors.reserve(by_name.size());
   for (auto& [name, boxes] : by_name) tensors.push_back(join(boxes));
   return tensors;
 }

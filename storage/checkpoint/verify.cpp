@@ -194,6 +194,7 @@ std::vector<std::filesystem::path> step_folders(const std::filesystem::path& roo
   }
   std::sort(found.rbegin(), found.rend());
   std::vector<fs::path> folders;
+  folders.reserve(found.size());
   for (auto& [step, path] : found) folders.push_back(std::move(path));
   return folders;
 }

@@ -142,6 +142,23 @@ TEST(Checkpoint, LargeDatasetsLieOnPages) {
   EXPECT_GT(large, 0);
 }
 
+TEST(Checkpoint, RanksMayBeThreads) {
+  const Scratch scratch;
+  const CheckpointRef ref{scratch.path(), 4, 1};
+  const std::vector<test::RankBoxes> ranks = cut(small_model(), {4, 4, 2, 0}, 4, true);
+  const fs::path temporary = begin_checkpoint(ref);
+  std::vector<std::string> records(4);
+  ThreadPool pool(4);
+  pool.run(4, [&](std::int64_t rank, int) {
+    const auto at = static_cast<std::size_t>(rank);
+    records[at] = write_shard(temporary, static_cast<int>(rank), 4, ranks[at].groups);
+  });
+  std::swap(records[0], records[3]);  // the order of records does not matter
+  commit_checkpoint(ref, temporary, records, "{}");
+  EXPECT_TRUE(verify_checkpoint(ref.final_path(), pool).ok());
+  EXPECT_EQ(wrong_elements(ref.final_path(), {3, 2, 4, 0}, 4), 0);
+}
+
 TEST(Checkpoint, MetaComesBack) {
   const Scratch scratch;
   const fs::path dir = save({scratch.path(), 3, 2}, {2, 1, 1, 0});
