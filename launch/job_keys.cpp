@@ -89,7 +89,7 @@ void add_job(std::vector<JobKey>& keys) {
                          "U, the groups that gradients of a batch are summed in",
                          "the largest allowed one up to 8, at least parallel.data",
                          "with invariant numerics; a power of two that divides "
-                         "train.global_batch"));
+                         "train.global_batch / micro_batch"));
 }
 
 void add_cluster(std::vector<JobKey>& keys) {

@@ -220,9 +220,20 @@ void settle_numerics(const JobReader& reader, const Job* saved, Job& job) {
       numerics.virtual_shards, resumes ? &saved->job.numerics.virtual_shards : nullptr);
   numerics.sample_groups =
       settle_split(reader,
-                   {"job.sample_groups", "parallel.data", layout.data, job.train.global_batch,
-                    fmt::format("train.global_batch {}", job.train.global_batch)},
+                   {"job.sample_groups", "parallel.data", layout.data,
+                    job.train.global_batch / job.train.micro_batch,
+                    fmt::format("train.global_batch {} / micro_batch {}", job.train.global_batch,
+                                job.train.micro_batch)},
                    numerics.sample_groups, resumes ? &saved->job.numerics.sample_groups : nullptr);
+  // A group is folded micro-batch by micro-batch; one may not reach into the next group.
+  const std::int64_t group = job.train.global_batch / numerics.sample_groups;
+  if (group % job.train.micro_batch != 0) {
+    reader.refuse("train.micro_batch",
+                  fmt::format("found {}; allowed: {} (divisors of a group, train.global_batch {} / "
+                              "job.sample_groups {})",
+                              job.train.micro_batch, list(divisors(group, false, group)),
+                              job.train.global_batch, numerics.sample_groups));
+  }
 }
 
 void settle_optimizer(const JobReader& reader, const Job* saved, Job& job) {

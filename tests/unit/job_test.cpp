@@ -181,6 +181,7 @@ TEST(JobFile, InvariantSplitsDefaultToTheLargestUpToEight) {
   EXPECT_EQ(splits({}), std::pair(4, 8));                           // 12 heads
   EXPECT_EQ(splits({"model.preset=gpt2-1558m"}), std::pair(1, 8));  // 25 heads
   EXPECT_EQ(splits({"train.global_batch=12"}), std::pair(4, 4));
+  EXPECT_EQ(splits({"train.global_batch=12", "train.micro_batch=6"}), std::pair(4, 2));
   EXPECT_EQ(splits({"train.sequence_length=2"}), std::pair(2, 8));
   EXPECT_EQ(splits({"model.heads=16"}), std::pair(8, 8));
   EXPECT_EQ(splits({"model.heads=16", "parallel.tensor=16"}), std::pair(16, 8));
@@ -272,7 +273,7 @@ INSTANTIATE_TEST_SUITE_P(
             "job.virtual_shards = 1)"},
         Bad{"sample_groups =", "sample_groups = 16",
             "j.toml:7: job.sample_groups: found 16; allowed: 1, 2, 4 or 8 (invariant numerics: "
-            "powers of two that divide train.global_batch 24)"},
+            "powers of two that divide train.global_batch 24 / micro_batch 3)"},
         Bad{"sample_groups =", "sample_groups = 1",
             "j.toml:17: parallel.data: found 2; allowed: 1 (powers of two that divide "
             "job.sample_groups = 1)"},
@@ -522,7 +523,7 @@ TEST(JobFile, LayoutsThatDoNotFitAreRefusedWithTheLegalValues) {
             "train.sequence_length 1024)");
   EXPECT_EQ(message({"job.numerics=invariant", "train.global_batch=12", "parallel.data=3"}),
             "--set parallel.data: parallel.data: found 3; allowed: 1, 2 or 4 (invariant numerics: "
-            "powers of two that divide train.global_batch 12)");
+            "powers of two that divide train.global_batch 12 / micro_batch 1)");
   EXPECT_THAT(
       message({"train.steps=4294967295", "train.global_batch=2147483647", "model.context=1048576"}),
       HasSubstr("--set train.steps: train.steps: 4294967295 steps of 2251799812636672 tokens "
@@ -613,6 +614,14 @@ TEST(Continuation, WhatTheFirstStartFixedStays) {
   EXPECT_EQ(job.optimizer.decay_steps, 5);
   EXPECT_EQ(job.train.steps, 50);
   EXPECT_EQ(parse(job.effective_toml).optimizer.decay_steps, 5);
+  // A group of one sample cannot be folded two samples at a time.
+  EXPECT_EQ(complaint([&] {
+              continue_job(ConfigFile::parse(text, "j.toml",
+                                             {"job.numerics=invariant", "train.micro_batch=2"}),
+                           saved);
+            }),
+            "--set train.micro_batch: train.micro_batch: found 2; allowed: 1 (divisors of a group, "
+            "train.global_batch 16 / job.sample_groups 16)");
   // Fast numerics follow the layout, and it may change.
   const Job fast = parse(text, {"parallel.data=16"});
   EXPECT_NO_THROW(check_continuation(fast, parse(text)));
