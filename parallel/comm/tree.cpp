@@ -28,7 +28,9 @@ T add(T a, T b) {
 // `out` may be `left` or `right`: each element is read before it is written, hence ivdep.
 template <class T>
 void add_all(const T* left, const T* right, T* out, std::int64_t count) {
+#if !defined(__clang__)
 #pragma GCC ivdep
+#endif
   for (std::int64_t i = 0; i < count; ++i) out[i] = add(left[i], right[i]);
 }
 

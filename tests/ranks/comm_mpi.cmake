@@ -2,10 +2,10 @@
 add_executable(ranks_comm_mpi comm_mpi_test.cpp)
 target_link_libraries(ranks_comm_mpi PRIVATE talaria_flags talaria_comm talaria_test_comm_checks GTest::gmock GTest::gtest)
 foreach(ranks 2 3 4 5 6 8)
-  talaria_mpi_test(ranks_comm_mpi.n${ranks} PROGRAM ranks_comm_mpi RANKS ${ranks} LABELS ranks TIMEOUT 180)
+  talaria_mpi_test(ranks_comm_mpi.n${ranks} PROGRAM ranks_comm_mpi RANKS ${ranks} LABELS ranks TIMEOUT 400)
 endforeach()
 # Over TCP a large message moves only while its sender is inside MPI.
-talaria_mpi_test(ranks_comm_mpi.tcp_n4 PROGRAM ranks_comm_mpi RANKS 4 LABELS ranks TIMEOUT 180
+talaria_mpi_test(ranks_comm_mpi.tcp_n4 PROGRAM ranks_comm_mpi RANKS 4 LABELS ranks TIMEOUT 400
   ENVIRONMENT OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo)
 # Without mpirun: a world of one.
 if(NOT TALARIA_SANITIZE MATCHES "thread")

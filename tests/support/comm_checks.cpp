@@ -112,12 +112,15 @@ void check_specials(Communicator& comm) {
   };
   // Once small and once beyond the size from which ranks sum chunks.
   for (const int repeats : {1, 3001}) {
-    std::vector<float> data;
-    for (int i = 0; i < 7 * repeats; ++i) data.push_back(value(comm.rank(), i % 7));
+    std::vector<float> data(static_cast<std::size_t>(7 * repeats));
+    for (int i = 0; i < 7 * repeats; ++i) {
+      data[static_cast<std::size_t>(i)] = value(comm.rank(), i % 7);
+    }
     comm.all_reduce_sum(std::span<float>(data));
     for (int i = 0; i < 7 * repeats; ++i) {
-      std::vector<float> values;
-      for (int rank = 0; rank < n; ++rank) values.push_back(value(rank, i % 7));
+      std::vector<float> values(static_cast<std::size_t>(n));
+      for (int rank = 0; rank < n; ++rank)
+        values[static_cast<std::size_t>(rank)] = value(rank, i % 7);
       const float want = serial_tree(values.data(), n);
       const float got = data[static_cast<std::size_t>(i)];
       ASSERT_TRUE(same_bits(got, want)) << "index " << i << ": " << got << ", want " << want;
