@@ -20,12 +20,6 @@ TensorHash from(XXH128_hash_t hash) { return {hash.high64, hash.low64}; }
 
 }  // namespace
 
-TensorHash& TensorHash::operator+=(const TensorHash& other) {
-  low += other.low;
-  high += other.high + (low < other.low ? 1 : 0);
-  return *this;
-}
-
 std::string TensorHash::hex() const { return fmt::format("{:016x}{:016x}", high, low); }
 
 std::optional<TensorHash> TensorHash::parse(std::string_view text) {

@@ -25,7 +25,11 @@ struct TensorHash {
   std::uint64_t low = 0;
 
   // Addition modulo 2^128.
-  TensorHash& operator+=(const TensorHash& other);
+  TensorHash& operator+=(const TensorHash& other) {
+    low += other.low;
+    high += other.high + (low < other.low ? 1 : 0);
+    return *this;
+  }
   bool operator==(const TensorHash&) const = default;
   // 32 lower-case hex digits, the high half first.
   std::string hex() const;

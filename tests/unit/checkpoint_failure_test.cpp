@@ -11,9 +11,9 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 
-#include "checkpoint_support.h"
 #include "cluster/base/error.h"
 #include "storage/checkpoint/crash_point.h"
+#include "tests/unit/checkpoint_support.h"
 
 namespace talaria::storage {
 namespace {

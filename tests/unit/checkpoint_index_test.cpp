@@ -7,10 +7,10 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
-#include "checkpoint_support.h"
 #include "cluster/base/file.h"
 #include "storage/checkpoint/checkpoint_command.h"
 #include "storage/checkpoint/index.h"
+#include "tests/unit/checkpoint_support.h"
 
 namespace talaria::storage {
 namespace {

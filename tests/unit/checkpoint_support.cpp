@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "checkpoint_support.h"
+#include "tests/unit/checkpoint_support.h"
 
 #include <cstdio>
 #include <cstdlib>

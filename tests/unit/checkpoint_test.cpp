@@ -8,10 +8,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "checkpoint_support.h"
 #include "cluster/base/clock.h"
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
+#include "tests/unit/checkpoint_support.h"
 
 namespace talaria::storage {
 namespace {
