@@ -31,7 +31,7 @@ class ExactSum {
     const int digit = position / 32;
     const auto wide = static_cast<Wide>(mantissa) << (position % 32);
     for (int i = 0; i < 3; ++i) {
-      digits_[static_cast<std::size_t>(digit + i)] +=
+      digits_[static_cast<std::size_t>(digit) + static_cast<std::size_t>(i)] +=
           static_cast<std::int64_t>(static_cast<std::uint32_t>(wide >> (32 * i)));
     }
   }

@@ -232,7 +232,7 @@ std::vector<float> GptStage::next_logits(std::span<const std::int32_t> ids) {
     layers_[i].forward(r, step_, 0, context.blocks[i]);
   const std::int64_t c = setup_.config.hidden;
   const auto row = static_cast<std::int64_t>(ids.size()) - 1;
-  const std::vector<float> logits = head_->logits(r, {output(0).data + row * c, {1, c}});
+  std::vector<float> logits = head_->logits(r, {output(0).data + row * c, {1, c}});
   close(0);
   return logits;
 }

@@ -67,7 +67,7 @@ std::int64_t Parameters::real_count() const {
 }
 
 parallel::NamedBox Parameters::named_box(std::size_t block, parallel::RowRange rows,
-                                        float* data) const {
+                                         float* data) const {
   const ParameterBlock& from = blocks_[block];
   parallel::NamedBox named;
   named.tensor = from.tensor.name;

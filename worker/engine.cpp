@@ -37,7 +37,6 @@ model::LearningRateSchedule learning_rate_schedule(const launch::Job& job) {
 
 Engine::Engine(const launch::Job& job, int rank, Groups groups, ThreadPool& pool)
     : job_(job),
-      rank_(rank),
       at_(parallel::coordinate_of(job.parallel.layout, rank)),
       groups_(std::move(groups)) {
   model::Stream stream;

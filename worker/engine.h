@@ -67,7 +67,6 @@ class Engine {
   std::vector<double> gather_losses();
 
   launch::Job job_;
-  int rank_;
   parallel::Coordinate at_;
   Groups groups_;
   std::uint64_t matmul_flops_ = 0;
