@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parallel engine with ranks as threads: every layout gives the same bits in invariant
 // numerics, other bits in fast numerics, and does its share of the work and no more.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -21,6 +22,7 @@ constexpr int kSteps = 4;
 
 std::vector<std::uint64_t> bits(const std::vector<double>& values) {
   std::vector<std::uint64_t> result;
+  result.reserve(values.size());
   for (const double value : values) result.push_back(std::bit_cast<std::uint64_t>(value));
   return result;
 }
@@ -162,8 +164,7 @@ TEST(Engine, ANonfiniteStepIsSkippedByAllAndNamesTheRank) {
                                     engine.stage().parameters().weights() + 64);
     const StepReport report = engine.train_step(0, ids, false);
     EXPECT_FALSE(report.applied);
-    EXPECT_EQ(std::memcmp(before.data(), engine.stage().parameters().weights(), 64 * sizeof(float)),
-              0);
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), engine.stage().parameters().weights()));
     EXPECT_EQ(engine.optimizer().updates(), 0);
     const std::lock_guard lock(mutex);
     named.insert(report.nonfinite_rank);

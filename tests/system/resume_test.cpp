@@ -68,6 +68,7 @@ TEST_F(Resume, StoppedAtRandomStepsAndContinuedUnderAnotherLayoutEachTime) {
   const std::vector<RunPlan> layouts = {layout(1, 1, 1, 2), layout(2, 2, 1), layout(1, 1, 2),
                                         layout(2, 1, 2, 2), layout(1, 4, 1), layout(2, 2, 2)};
   std::vector<std::int64_t> stops;
+  stops.reserve(5);
   for (int i = 0; i < 5; ++i) stops.push_back(3 + 11 * i + static_cast<std::int64_t>(random() % 8));
   std::size_t done = 0;
   for (std::size_t i = 0; i < layouts.size(); ++i) {

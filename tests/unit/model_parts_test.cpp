@@ -21,6 +21,7 @@ namespace {
 TEST(ExactSum, NoOrderAndNoGroupingChangesTheBits) {
   std::mt19937_64 random(5);
   std::vector<double> terms;
+  terms.reserve(500);
   for (int i = 0; i < 500; ++i) {
     terms.push_back(
         std::ldexp(static_cast<double>(random() >> 11), static_cast<int>(random() % 300) - 220));

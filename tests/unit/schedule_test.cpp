@@ -12,6 +12,7 @@ namespace {
 
 std::vector<Schedule> all_stages(std::string_view name, int stages, int micro_batches) {
   std::vector<Schedule> all;
+  all.reserve(static_cast<std::size_t>(stages));
   for (int s = 0; s < stages; ++s) all.push_back(make_schedule(name, s, stages, micro_batches));
   return all;
 }
