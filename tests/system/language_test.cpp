@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <random>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -287,6 +288,19 @@ TEST_F(Language, WritesWordsThatExistAndCopiesNothing) {
       "sources ({} words)\n",
       text.size(), share.words, 100.0 * share.share(), known.size());
   EXPECT_GE(share.share(), kWordShare) << text;
+
+  // Tokens drawn blindly must not reach the bar, else it says nothing about the model.
+  const auto tokenizer = storage::Tokenizer::load(job_.data.tokenizer);
+  std::mt19937 random(1);
+  std::string noise;
+  for (int i = 0; i < 5000; ++i) {
+    noise += tokenizer.bytes_of(
+        static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(tokenizer.vocab_size())));
+  }
+  const double noise_share = share_of(noise, known).share();
+  fmt::print("of tokens drawn at random: {:.1f} %\n", 100.0 * noise_share);
+  EXPECT_LT(noise_share, kWordShare);
+
   fmt::print("longest run copied, from {}: {} characters: \"{}\"\n", from.string(), longest.size(),
              longest);
   EXPECT_LT(static_cast<std::int64_t>(longest.size()), kCopied);
