@@ -106,7 +106,7 @@ int rank_command(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitDone : kExitUsage;
   }
-  catch_stop_signals();
+  block_stop_signals();
   options.progress = progress_style(progress);
   options.backend = describe_backend();
   parallel::Process process;

@@ -8,21 +8,24 @@
 namespace talaria::worker {
 namespace {
 
-volatile std::sig_atomic_t arrived = 0;  // a signal handler can reach nothing else
-
-void remember(int signal) { arrived = signal; }
+constexpr int kStopSignals[] = {SIGUSR1, SIGTERM, SIGINT};
 
 }  // namespace
 
-void catch_stop_signals() {
-  struct sigaction action = {};
-  action.sa_handler = remember;
-  action.sa_flags = SA_RESTART;
-  for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) {
-    check_sys(::sigaction(signal, &action, nullptr), "sigaction", "stop signal");
-  }
+void block_stop_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : kStopSignals) ::sigaddset(&set, signal);
+  check_sys(::sigprocmask(SIG_BLOCK, &set, nullptr), "sigprocmask", "stop signals");
 }
 
-int stop_signal() { return arrived; }
+int stop_signal() {
+  sigset_t waiting;
+  check_sys(::sigpending(&waiting), "sigpending", "stop signals");
+  for (const int signal : kStopSignals) {
+    if (::sigismember(&waiting, signal) == 1) return signal;
+  }
+  return 0;
+}
 
 }  // namespace talaria::worker
