@@ -98,6 +98,28 @@ TEST_F(Resume, StoppedAtRandomStepsAndContinuedUnderAnotherLayoutEachTime) {
   expect_undisturbed("stopped");
 }
 
+TEST_F(Resume, AStormOfSignalsInsideTheProductsStopsTheRunWhole) {
+  // One process, so that the signals reach the rank itself, thousands of them in its first steps.
+  std::vector<std::string> argv = {std::string(TALARIA_BIN_DIR) + "/talaria-worker", "--job",
+                                   (jobs().path() / "job.toml").string(), "--run-dir",
+                                   (jobs().path() / "storm").string()};
+  for (const char* set : {"job.numerics=\"invariant\"", "job.virtual_shards=4",
+                          "job.sample_groups=2", "train.micro_batch=1"}) {
+    argv.emplace_back("--set");
+    argv.emplace_back(set);
+  }
+  const ChildResult result = run_child(argv, kTimeout, [](pid_t pid, const std::string& output) {
+    if (output.find("backend") == std::string::npos) return;
+    for (int i = 0; i < 2000; ++i) ::kill(pid, SIGUSR1);
+  });
+  ASSERT_EQ(result.exit_code, 75) << result.output;
+  RunPlan rest = layout(2, 1, 1);
+  rest.set.clear();
+  const ChildResult continued = jobs().run("storm", rest, kTimeout);
+  ASSERT_EQ(continued.exit_code, 0) << continued.output;
+  EXPECT_EQ(jobs().weights_hash("storm"), jobs().weights_hash("undisturbed"));
+}
+
 TEST_F(Resume, ARankKilledInMidSaveLeavesTheOlderCheckpoint) {
   int number = 0;
   for (const std::string_view point : storage::crash_point_names()) {
