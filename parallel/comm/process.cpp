@@ -148,6 +148,10 @@ void find_nodes(int& local_rank, int& local_size, std::vector<int>& nodes, int r
 }  // namespace
 
 Process::Process() : state_(std::make_unique<State>()) {
+  // Open MPI's crash handler allocates memory: a rank that dies inside malloc would wait for itself
+  // for ever, and its peers for it. Without the handler it dies at once. The user's own setting
+  // stands.
+  check_sys(::setenv("OMPI_MCA_opal_signal", "", 0), "setenv", "OMPI_MCA_opal_signal");
   int provided = 0;
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_FUNNELED) fail("MPI_Init_thread: this MPI has no MPI_THREAD_FUNNELED");
