@@ -72,6 +72,7 @@ TrainingState read_training_state(const fs::path& checkpoint) {
     state.nonfinite_in_a_row = optimizer.at("nonfinite_in_a_row").to_number<int>();
     state.data_fingerprint = std::string(meta.at("loader").at("fingerprint").as_string());
     state.job_toml = std::string(meta.at("job").as_string());
+    state.build = std::string(meta.at("build").as_string());
   } catch (const std::exception& error) {
     fail_usage("{}/manifest.json: meta: {}; this checkpoint was not written by a training run",
                checkpoint.string(), error.what());
@@ -89,13 +90,10 @@ std::optional<FoundCheckpoint> find_checkpoint(const fs::path& root, ThreadPool&
   FoundCheckpoint found;
   found.path = restored.checkpoint->path;
   found.state = read_training_state(found.path);
-  const storage::CheckpointReader reader(found.path);
-  const json::value meta = json::parse(reader.manifest().meta_json);
-  const json::value* build = meta.as_object().if_contains("build");
-  if (build != nullptr && build->is_string() && build->as_string() != build_identity()) {
+  if (found.state.build != build_identity()) {
     found.warnings.push_back(fmt::format(
         "{} was written with {}, this is {}: the run continues, but not with the same bits",
-        found.path.string(), std::string(build->as_string()), build_identity()));
+        found.path.string(), found.state.build, build_identity()));
   }
   return found;
 }

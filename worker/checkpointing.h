@@ -21,6 +21,7 @@ struct TrainingState {
   int nonfinite_in_a_row = 0;
   std::string data_fingerprint;
   std::string job_toml;
+  std::string build;  // of the program that wrote it: build_identity()
 };
 
 // Writes step-%08d under `root` and keeps the newest `keep`. Returns the folder. Collective over

@@ -82,7 +82,8 @@ class Trainer {
   std::unique_ptr<Progress> progress_;
   TrainingState state_;
   double peak_ = 0.0;            // FLOP/s of the whole job's machines
-  double validation_bytes_ = 0;  // of the text that an evaluation's targets stand for
+  EvaluationPlan evaluation_;    // the same at every evaluation
+  double validation_bytes_ = 0;  // rank 0: of the text that an evaluation's targets stand for
   std::int64_t saved_step_ = 0;
   std::optional<double> last_validation_;
 };
@@ -161,8 +162,8 @@ void Trainer::build() {
   engine_ = std::make_unique<Engine>(job_, process_.rank(), make_groups(), *pool_);
   state_.data_fingerprint = data_->fingerprint();
   state_.job_toml = job_.effective_toml;
-  const EvaluationPlan plan = plan_evaluation(*data_, job_);
-  for (std::int64_t s = 0; s < plan.samples; ++s) {
+  evaluation_ = plan_evaluation(*data_, job_);
+  for (std::int64_t s = 0; leads_ && s < evaluation_.samples; ++s) {
     validation_bytes_ += static_cast<double>(data_->validation_bytes(s));
   }
 }
@@ -185,7 +186,7 @@ void Trainer::restore() {
 }
 
 std::optional<double> Trainer::evaluate() {
-  const EvaluationPlan plan = plan_evaluation(*data_, job_);
+  const EvaluationPlan& plan = evaluation_;
   if (plan.samples == 0) return std::nullopt;
   const std::vector<double> losses =
       engine_->evaluate(evaluation_ids(*data_, job_, plan, engine_->at().data));
@@ -220,9 +221,8 @@ void Trainer::report(const StepReport& step, double seconds, std::optional<doubl
   metric.rss_bytes = resident_bytes();
   metric.validation_loss = validation;
   if (validation && validation_bytes_ > 0) {
-    const EvaluationPlan plan = plan_evaluation(*data_, job_);
     metric.validation_bits_per_byte =
-        *validation * static_cast<double>(plan.samples * job_.train.sequence_length) /
+        *validation * static_cast<double>(evaluation_.samples * job_.train.sequence_length) /
         std::numbers::ln2 / validation_bytes_;
   }
   directory_->record(metric);
