@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command that starts the ranks of an attempt, as an argument vector and environment: pure, no
+// shell in between. Used for attempts and for the scripts that `talaria script` prints.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "launch/job.h"
+
+namespace talaria::launch {
+
+struct Tools {
+  std::string mpirun = "mpirun";
+  std::string worker;  // absolute path of talaria-worker
+  std::string launch;  // absolute path of talaria-launch
+};
+
+struct CommandLine {
+  std::vector<std::string> argv;
+  std::vector<std::pair<std::string, std::string>> environment;
+};
+
+// mpirun over the job's ranks, each `talaria-launch rank --attempt-dir D -- talaria-worker --job
+// D/job.toml --run-dir RUN --attempt N --attempt-id ID --progress none`. Local: one node,
+// --oversubscribe, ranks not bound. mpirun: over cluster.hosts. Each attempt has its own session
+// and shared-memory folders under `scratch` (btl_vader_backing_directory, orte_tmpdir_base),
+// keepalive of the daemons' links 5/2/3 s, single-copy off.
+CommandLine mpirun_command(const Job& job, const Tools& tools, const std::string& run_directory,
+                           int attempt, const std::string& attempt_id, const std::string& scratch);
+
+// The attempt's own folder for MPI's session and shared-memory files: /dev/shm/talaria-<attempt_id>
+// where /dev/shm is writable, else under the temporary directory. Removed by the launcher.
+std::string attempt_scratch(const std::string& attempt_id);
+
+// `word` as one word of a POSIX shell, whatever bytes it has (no NUL).
+std::string shell_quote(const std::string& word);
+
+}  // namespace talaria::launch
