@@ -101,7 +101,9 @@ class Coordinator {
   // Each throws Refusal: 400 bad request, 404 no such job (also when it is another user's), 409
   // state.
   std::int64_t submit(const SubmitRequest& request, const User& user);
-  std::vector<JobRow> list(const User& user, bool all) const;
+  // The user's jobs, newest first; root sees everybody's. Without attempts, ranks and transitions;
+  // ended ones only with `all`.
+  std::vector<JobView> list(const User& user, bool all) const;
   JobView show(std::int64_t job, const User& user) const;
   void wish(std::int64_t job, Wish wish, const std::string& reason, const User& user);
   void retry(std::int64_t job, const User& user);
