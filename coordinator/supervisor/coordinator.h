@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "coordinator/state/store.h"
+#include "coordinator/supervisor/views.h"
 #include "launch/attempt/command_line.h"
 
 namespace talaria::coordinator {
@@ -29,7 +30,9 @@ struct Options {
   std::filesystem::path state_directory;  // state.db, lock
   launch::Tools tools;
   int parallel_jobs = 1;
-  std::string bind_address = "127.0.0.1";  // of the rank listener; "0.0.0.0" serves other nodes
+  // Of the rank channel. A job over several hosts is served on all addresses, under this name.
+  std::string bind_address = "127.0.0.1";
+  std::string advertised;  // default: the host's name
 };
 
 // A request that was refused: the HTTP status and one line for the user.
@@ -44,47 +47,6 @@ struct SubmitRequest {
   std::string file_name;          // for messages
   std::string run_directory;      // absolute
   std::string working_directory;  // absolute
-};
-
-// What one rank last said; empty fields where it never spoke.
-struct RankView {
-  int rank = 0;
-  std::string host;
-  std::int64_t pid = 0;
-  bool connected = false;
-  double silent_seconds = 0.0;
-  std::string phase;
-  double phase_seconds = 0.0;
-  std::string wait;
-  std::int64_t step = 0;
-  std::int64_t rss_bytes = 0;
-};
-
-// How far a stage is, from its ranks' reports.
-struct ProgressView {
-  std::int64_t step = 0;
-  std::int64_t steps = 0;
-  double loss = 0.0;
-  double tokens_per_second = 0.0;
-  double mfu = 0.0;
-  std::optional<double> validation_loss;
-  std::int64_t checkpoint_step = -1;
-  double seconds_left = 0.0;  // 0: not known yet
-  int ranks_connected = 0;
-};
-
-struct StageView {
-  StageRow row;
-  std::vector<AttemptRow> attempts;
-  ProgressView progress;
-  std::vector<RankView> ranks;
-};
-
-struct JobView {
-  JobRow job;
-  std::vector<StageView> stages;
-  std::vector<TransitionRow> transitions;
-  std::string notice;  // what hinders the coordinator now ("state.db: disk full ..."), else ""
 };
 
 class Coordinator {

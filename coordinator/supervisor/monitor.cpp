@@ -65,8 +65,9 @@ std::string Hang::describe(const std::string& host) const {
   const std::string where = host.empty() ? "" : fmt::format(" on {}", host);
   const std::string doing =
       wait == wire::Wait::kNone ? "" : fmt::format(", waiting in {}", wire::wait_name(wait));
-  return fmt::format("rank {}{} hangs: {:.1f} s in phase {} after step {}{}{}", rank, where, seconds,
-                     wire::phase_name(phase), step, doing, silent ? ", and says nothing" : "");
+  return fmt::format("rank {}{} hangs: {:.1f} s in phase {} after step {}{}{}", rank, where,
+                     seconds, wire::phase_name(phase), step, doing,
+                     silent ? ", and says nothing" : "");
 }
 
 std::optional<Hang> find_hang(std::span<const RankSignal> ranks, const Deadlines& deadlines,

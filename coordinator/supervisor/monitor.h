@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who hangs: a pure judgement of what the ranks of an attempt last said. docs/orchestrator.md, "Rank
-// channel". All times are monotonic seconds.
+// Who hangs: a pure judgement of what the ranks of an attempt last said. docs/orchestrator.md,
+// "Rank channel". All times are monotonic seconds.
 #pragma once
 
 #include <array>
@@ -14,9 +14,9 @@ namespace talaria::coordinator {
 
 // What one rank last said.
 struct RankSignal {
-  bool heard = false;      // it has registered since the coordinator began to watch
+  bool heard = false;  // it has registered since the coordinator began to watch
   bool connected = false;
-  bool left = false;       // it said bye
+  bool left = false;  // it said bye
   double last_heard = 0.0;
   wire::Beat beat;
   std::string host;
@@ -44,16 +44,18 @@ struct Hang {
   int rank = 0;
   wire::Phase phase = wire::Phase::kStart;
   std::int64_t step = 0;
-  double seconds = 0.0;    // in this phase, or without a word
-  bool silent = false;     // it says nothing, else it says that it is stuck
+  double seconds = 0.0;  // in this phase, or without a word
+  bool silent = false;   // it says nothing, else it says that it is stuck
   wire::Wait wait = wire::Wait::kNone;
 
-  std::string describe(const std::string& host) const;  // "rank 3 on node1 hangs: silent for 12 s in step 17 ..."
+  std::string describe(
+      const std::string& host) const;  // "rank 3 on node1 hangs: silent for 12 s in step 17 ..."
 };
 
-// The rank to blame when one is over its deadline: of all ranks, first a silent one, then the one over
-// its deadline that waits in no collective, then the one over it longest. Ranks that never registered
-// count as silent in the start phase since `watched_since`, but only once another has registered.
+// The rank to blame when one is over its deadline: of all ranks, first a silent one, then the one
+// over its deadline that waits in no collective, then the one over it longest. Ranks that never
+// registered count as silent in the start phase since `watched_since`, but only once another has
+// registered.
 std::optional<Hang> find_hang(std::span<const RankSignal> ranks, const Deadlines& deadlines,
                               double beat_seconds, double watched_since, double now);
 

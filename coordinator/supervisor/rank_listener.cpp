@@ -72,18 +72,18 @@ class RankListener::State::Session : public std::enable_shared_from_this<Session
 
  private:
   void read() {
-    socket_.async_read_some(asio::buffer(bytes_), [self = shared_from_this()](
-                                                      const boost::system::error_code& error,
-                                                      std::size_t count) {
-      if (error || self->closed_) return self->close();
-      try {
-        self->frames_.append({self->bytes_.data(), count});
-        while (auto body = self->frames_.next()) self->take(wire::decode_body(*body));
-      } catch (const Error&) {
-        return self->close();  // not one of ours
-      }
-      if (!self->closed_ && !self->leaving_) self->read();
-    });
+    socket_.async_read_some(
+        asio::buffer(bytes_),
+        [self = shared_from_this()](const boost::system::error_code& error, std::size_t count) {
+          if (error || self->closed_) return self->close();
+          try {
+            self->frames_.append({self->bytes_.data(), count});
+            while (auto body = self->frames_.next()) self->take(wire::decode_body(*body));
+          } catch (const Error&) {
+            return self->close();  // not one of ours
+          }
+          if (!self->closed_ && !self->leaving_) self->read();
+        });
   }
 
   void take(const wire::RankMessage& message) {
@@ -111,11 +111,11 @@ class RankListener::State::Session : public std::enable_shared_from_this<Session
 
   void write(std::string frame) {
     auto text = std::make_shared<std::string>(std::move(frame));
-    asio::async_write(socket_, asio::buffer(*text),
-                      [self = shared_from_this(), text](const boost::system::error_code& error,
-                                                        std::size_t) {
-                        if (error || self->leaving_) self->close();
-                      });
+    asio::async_write(
+        socket_, asio::buffer(*text),
+        [self = shared_from_this(), text](const boost::system::error_code& error, std::size_t) {
+          if (error || self->leaving_) self->close();
+        });
   }
 
   tcp::socket socket_;
@@ -131,22 +131,22 @@ class RankListener::State::Session : public std::enable_shared_from_this<Session
 };
 
 void RankListener::State::accept() {
-  acceptor.async_accept([self = shared_from_this()](const boost::system::error_code& error,
-                                                    tcp::socket socket) {
-    if (error == asio::error::operation_aborted || !self->acceptor.is_open()) return;
-    if (!error && self->strangers < kMostStrangers) {
-      auto session = std::make_shared<Session>(std::move(socket), self);
-      self->sessions.insert(session);
-      session->start();
-    } else if (error) {
-      // Out of descriptors: try again a little later instead of at once.
-      auto timer = std::make_shared<asio::steady_timer>(self->acceptor.get_executor(),
-                                                        std::chrono::milliseconds(200));
-      timer->async_wait([self, timer](const boost::system::error_code&) { self->accept(); });
-      return;
-    }
-    self->accept();
-  });
+  acceptor.async_accept(
+      [self = shared_from_this()](const boost::system::error_code& error, tcp::socket socket) {
+        if (error == asio::error::operation_aborted || !self->acceptor.is_open()) return;
+        if (!error && self->strangers < kMostStrangers) {
+          auto session = std::make_shared<Session>(std::move(socket), self);
+          self->sessions.insert(session);
+          session->start();
+        } else if (error) {
+          // Out of descriptors: try again a little later instead of at once.
+          auto timer = std::make_shared<asio::steady_timer>(self->acceptor.get_executor(),
+                                                            std::chrono::milliseconds(200));
+          timer->async_wait([self, timer](const boost::system::error_code&) { self->accept(); });
+          return;
+        }
+        self->accept();
+      });
 }
 
 RankListener::RankListener(asio::io_context& io, const std::string& address, Handlers handlers)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The coordinator's end of the rank channel: accepts connections, checks the attempt's secret, hands
-// on what ranks say. A client that says nonsense, too much or nothing is dropped and costs nothing.
+// The coordinator's end of the rank channel: accepts connections, checks the attempt's secret,
+// hands on what ranks say. A client that says nonsense, too much or nothing is dropped and costs
+// nothing.
 #pragma once
 
 #include <cstdint>
