@@ -33,6 +33,25 @@ std::string in_quotes(std::string_view text) {
   return fmt::format("\"{}...\"", one_line(text.substr(0, cut)));
 }
 
+std::string shell_quote(std::string_view word) {
+  // Letters of ASCII only, whatever the locale. No '=': NAME=value before a command is an
+  // assignment.
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+:,./-";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string_view::npos) {
+    return std::string(word);
+  }
+  std::string quoted = "'";
+  for (const char c : word) {
+    if (c == '\'') {
+      quoted += R"('\'')";
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + "'";
+}
+
 std::string join_or(const std::vector<std::string>& words) {
   std::string text;
   for (std::size_t i = 0; i < words.size(); ++i) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small helpers for messages: keep them on one line, quote what a user wrote, name the word that a
-// mistyped one is nearest to.
+// mistyped one is nearest to. And the one way a word gets into a shell script.
 #pragma once
 
 #include <string>
@@ -14,6 +14,10 @@ std::string one_line(std::string_view text);
 
 // The text in double quotes, on one line, cut after about 60 characters.
 std::string in_quotes(std::string_view text);
+
+// `word` as one word of a POSIX shell, whatever bytes it has (no NUL): as it is where that is plain
+// to see, else in single quotes.
+std::string shell_quote(std::string_view word);
 
 // "a, b or c"; "" for no words.
 std::string join_or(const std::vector<std::string>& words);

@@ -43,8 +43,9 @@ class Service {
   virtual ~Service() = default;
 
   virtual std::int64_t submit(const SubmitRequest& request, const User& user) = 0;
-  // Unended jobs, or all; those of every user for root, else the user's own.
-  virtual std::vector<JobRow> list(const User& user, bool all) const = 0;
+  // The user's jobs, newest first; root sees everybody's. Without attempts, ranks and transitions;
+  // ended ones only with `all`.
+  virtual std::vector<JobView> list(const User& user, bool all) const = 0;
   virtual JobView show(std::int64_t job, const User& user) const = 0;
   virtual void wish(std::int64_t job, Wish wish, const std::string& reason, const User& user) = 0;
   virtual void retry(std::int64_t job, const User& user) = 0;

@@ -33,7 +33,7 @@ class Coordinator : public Service {
   void start();
 
   std::int64_t submit(const SubmitRequest& request, const User& user) override;
-  std::vector<JobRow> list(const User& user, bool all) const override;
+  std::vector<JobView> list(const User& user, bool all) const override;
   JobView show(std::int64_t job, const User& user) const override;
   void wish(std::int64_t job, Wish wish, const std::string& reason, const User& user) override;
   void retry(std::int64_t job, const User& user) override;

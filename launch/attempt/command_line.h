@@ -34,7 +34,4 @@ CommandLine mpirun_command(const Job& job, const Tools& tools, const std::string
 // where /dev/shm is writable, else under the temporary directory. Removed by the launcher.
 std::string attempt_scratch(const std::string& attempt_id);
 
-// `word` as one word of a POSIX shell, whatever bytes it has (no NUL).
-std::string shell_quote(const std::string& word);
-
 }  // namespace talaria::launch
