@@ -27,6 +27,8 @@ struct ClusterSection {
   int threads_per_rank = 1;
   std::string device = "cpu";  // cpu; cuda is refused in this version
   int max_restarts = 3;
+  std::vector<std::string> hosts;  // "node1:4": name and ranks there; empty: this machine
+  std::string launch_agent;        // what starts Open MPI's daemon on a host; empty: ssh
 };
 
 struct ParallelSection {
