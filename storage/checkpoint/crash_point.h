@@ -11,10 +11,23 @@ namespace talaria::storage {
 
 // The names, in the order in which a save passes them.
 const std::vector<std::string_view>& crash_point_names();
+// The names in the trainer's loop: step.begin, step.end.
+const std::vector<std::string_view>& loop_crash_point_names();
 
 // The `hit`-th time (from 1) that this process passes the point, it dies by SIGKILL. Call it once,
-// early, from a command line option. Throws UsageError for an unknown name or hit < 1.
+// early. Throws UsageError for an unknown name or hit < 1.
 void arm_crash_point(const std::string& name, int hit);
+
+// "NAME:HIT[:RANK[:ATTEMPT]]", as options and the environment say it: RANK is 0 when not given, and
+// without ATTEMPT the point is armed in every attempt.
+struct CrashOrder {
+  std::string name;
+  int hit = 0;
+  int rank = 0;
+  int attempt = 0;  // 0: every one
+};
+// Throws UsageError, beginning with `where`, for another form.
+CrashOrder parse_crash_order(const std::string& text, const std::string& where);
 
 // Marks the place. Any thread.
 void crash_point(std::string_view name);
