@@ -20,7 +20,9 @@ struct Options {
   std::filesystem::path state_directory;  // state.db, lock
   launch::Tools tools;
   int parallel_jobs = 1;
-  std::string bind_address = "127.0.0.1";  // of the rank listener; "0.0.0.0" serves other nodes
+  // Of the rank channel. A job over several hosts is served on all addresses, under this name.
+  std::string bind_address = "127.0.0.1";
+  std::string advertised;  // default: the host's name
 };
 
 class Coordinator : public Service {
