@@ -30,10 +30,14 @@ struct Environment {
 using MakeService =
     std::function<std::unique_ptr<Service>(boost::asio::io_context& io, const Options& options)>;
 
+// A command with a command line of its own: `arguments` follow its name. Returns the exit code.
+using OtherCommand =
+    std::function<int(const std::vector<std::string>& arguments, const launch::Tools& tools)>;
+
 struct Parts {
   MakeService make_service;
-  // `talaria doctor ARGS`; returns the exit code.
-  std::function<int(const std::vector<std::string>& args, const launch::Tools& tools)> doctor;
+  OtherCommand script;
+  OtherCommand doctor;
 };
 
 struct Context {

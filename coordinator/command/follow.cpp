@@ -5,6 +5,8 @@
 #include <cmath>
 #include <csignal>
 #include <ctime>
+#include <optional>
+#include <utility>
 
 #include <unistd.h>
 
@@ -49,16 +51,10 @@ const char* signal_word(int signal) {
   return signal == SIGINT ? "Ctrl-C" : signal == SIGTERM ? "SIGTERM" : "SIGHUP";
 }
 
-StageState state_of(const JobView& view) {
-  std::vector<StageState> states;
-  for (const StageView& stage : view.stages) states.push_back(stage.row.state);
-  return job_state(states);
-}
-
 // Draws what a look has shown.
 class Display {
  public:
-  explicit Display(const FollowOptions& options) : options_(options) {}
+  explicit Display(const FollowOptions& options) : options_(options), screen_(options.fd) {}
 
   void show(const JobView& view) {
     const double now = wall_seconds();
@@ -72,7 +68,7 @@ class Display {
       const ViewStyle style = {screen_.width() - 1, options_.color};
       screen_.draw(lines, progress_block(view, style, now));
     } else if (options_.style == ProgressStyle::kLines) {
-      for (const std::string& line : lines) log_line(line);
+      for (const std::string& line : lines) put(line);
       show_line(view);
     }
   }
@@ -87,7 +83,7 @@ class Display {
     if (options_.style == ProgressStyle::kView) {
       screen_.draw(notes_, {});
     } else if (options_.style == ProgressStyle::kLines) {
-      for (const std::string& line : notes_) log_line(line);
+      for (const std::string& line : notes_) put(line);
     }
     notes_.clear();
   }
@@ -101,11 +97,16 @@ class Display {
     if (line.empty() || (now < next_line_ && !first)) return;
     shown_step_ = step > 0;
     next_line_ = now + kLineSeconds;
-    log_line(line);
+    put(line);
+  }
+  // A reader that is gone is no reason to end a job.
+  void put(const std::string& line) const {
+    const std::string text = line + "\n";
+    [[maybe_unused]] const ssize_t done = ::write(options_.fd, text.data(), text.size());
   }
 
   const FollowOptions& options_;
-  Screen screen_{STDERR_FILENO};
+  Screen screen_;
   EventLog events_;
   std::vector<std::string> notes_;
   bool begun_ = false;
@@ -153,6 +154,12 @@ void show_first_failure(const StageView& stage) {
 }
 
 }  // namespace
+
+StageState state_of(const JobView& view) {
+  std::vector<StageState> states;
+  for (const StageView& stage : view.stages) states.push_back(stage.row.state);
+  return job_state(states);
+}
 
 ProgressStyle progress_style(const std::string& word, const Environment& environment) {
   if (word == "none") return ProgressStyle::kNone;

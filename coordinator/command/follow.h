@@ -19,6 +19,7 @@ ProgressStyle progress_style(const std::string& word, const Environment& environ
 struct FollowOptions {
   ProgressStyle style = ProgressStyle::kLines;
   bool color = false;
+  int fd = 2;                  // where it is shown
   bool from_the_start = true;  // else only the last few events of what lies behind
   // SIGINT, SIGTERM and SIGHUP, blocked by the caller, ask the job to stop; a second one ends it.
   bool signals_stop = false;
@@ -31,11 +32,13 @@ struct FollowOptions {
 // Returns the job as it ended.
 JobView follow(const Client& client, std::int64_t job, const FollowOptions& options);
 
-// Tells how the job ended, with the last lines of the rank that failed first, on stderr; the exit
-// code of `run` and `watch`.
+// Tells how the job ended, with the last lines of the rank that failed first, on stderr. Returns
+// the exit code of `run` and `watch`.
 int report_end(const JobView& view);
 
-// The signals that stop a run, as a set.
+// For follow() with signals_stop: before any thread is started.
 void block_stop_signals();
+
+StageState state_of(const JobView& view);
 
 }  // namespace talaria::coordinator

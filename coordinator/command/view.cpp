@@ -138,6 +138,7 @@ const StageView* stage_of(const JobView& view, int stage) {
 }
 
 std::string wish_event(const TransitionRow& row) {
+  if (row.from.empty()) return "";
   if (row.to == "stop") return "asked to stop with a checkpoint" + because(row.reason);
   if (row.to == "cancel") return "asked to cancel" + because(row.reason);
   if (row.to == "kill") return "asked to end at once" + because(row.reason);
