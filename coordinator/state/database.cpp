@@ -14,7 +14,7 @@
 namespace talaria::coordinator {
 namespace {
 
-constexpr int kBusyMilliseconds = 5000;
+constexpr int kBusyMilliseconds = 2000;
 
 bool cannot_write(int rc) {
   switch (rc & 0xff) {

@@ -39,7 +39,7 @@ launch::AttemptSpec make_spec(const StageWatch& watch, const JobRow& job, const 
   spec.ranks = stage.ranks;
   spec.run_directory = stage.run_directory;
   spec.working_directory = job.working_directory;
-  spec.job_toml = stage.job_toml;
+  spec.job_toml = watch.job_toml();
   spec.secret = attempt.secret;
   spec.channel = channel;
   const launch::CommandLine command =
@@ -47,7 +47,7 @@ launch::AttemptSpec make_spec(const StageWatch& watch, const JobRow& job, const 
                              attempt.attempt_id, launch::attempt_scratch(attempt.attempt_id));
   spec.argv = command.argv;
   spec.environment = command.environment;
-  spec.memory_limit = static_cast<std::int64_t>(watch.job().cluster.memory_gib * (1 << 30));
+  spec.memory_limit = watch.job().memory_limit();
   spec.stopped_seconds = watch.job().monitor.stopped_seconds;
   spec.stop_grace_seconds = watch.job().monitor.stop_grace_seconds;
   return spec;
@@ -82,18 +82,15 @@ void Loop::act(const Action& action) {
         end_attempt(stage, action.end);
         break;
       case Action::Kind::kAskStop:
-        if (row_of(stage).state == StageState::kRunning) {
+      case Action::Kind::kKill: {
+        if (row_of(stage).state != StageState::kStopping) {
           store_.move(stage, StageState::kStopping, action.reason, wall_seconds());
         }
-        watch_of(stage).asked = true;
-        signal(stage, SIGTERM);
-        break;
-      case Action::Kind::kKill: {
+        const bool kill = action.kind == Action::Kind::kKill;
         StageWatch& watch = watch_of(stage);
-        const double now = monotonic_seconds();
-        if (watch.killed > 0.0 && now - watch.killed < 1.0) break;
-        watch.killed = now;
-        signal(stage, SIGQUIT);
+        watch.asked = true;
+        if (kill) watch.killed = monotonic_seconds();
+        signal(stage, kill ? SIGQUIT : SIGTERM);
         break;
       }
     }
@@ -138,15 +135,11 @@ void Loop::launch(const StageKey& stage) {
 
 void Loop::end_attempt(const StageKey& stage, const AttemptEnd& end) {
   StageWatch& watch = watch_of(stage);
-  AttemptEnd told = end;
-  if (!watch.launcher_error.empty() && watch.launches > 1) {
-    told.reason += fmt::format(" ({})", watch.launcher_error);
-  }
-  store_.end_attempt(stage, watch.attempt().attempt, told, wall_seconds());
-  log_info("job {}: attempt {} {}{}{}", stage.job, watch.attempt().attempt, told.outcome,
-           told.reason.empty() ? "" : ": ", told.reason);
-  if (told.outcome == launch::outcome_name(launch::Outcome::kFailed) && !watch.hang) {
-    record_failure(watch, told);
+  store_.end_attempt(stage, watch.attempt().attempt, end, wall_seconds());
+  log_info("job {}: attempt {} {}{}{}", stage.job, watch.attempt().attempt, end.outcome,
+           end.reason.empty() ? "" : ": ", one_line(end.reason));
+  if (end.outcome == launch::outcome_name(launch::Outcome::kFailed) && !watch.hang) {
+    record_failure(watch, end);
   }
 }
 

@@ -142,13 +142,11 @@ JobView Coordinator::show(std::int64_t id, const User& user) const {
 }
 
 void Coordinator::wish(std::int64_t id, Wish wish, const std::string& reason, const User& user) {
-  const JobRow job = state_->find(id, user);
-  if (ended(job.state())) {
-    throw Refusal(409, fmt::format("job {}: it has ended ({})", id, name(job.state())));
-  }
-  if (wish <= job.wish) return;  // it was asked for that, or for more
+  static_cast<void>(state_->find(id, user));
   try {
     state_->loop.store().wish(id, wish, reason, wall_seconds());
+  } catch (const UsageError& error) {
+    throw Refusal(409, error.what());
   } catch (const StorageFull& error) {
     throw Refusal(507, error.what());
   }
@@ -164,13 +162,10 @@ void Coordinator::retry(std::int64_t id, const User& user) {
                               "tried again",
                               id, name(state)));
   }
-  for (const JobRow& other : state_->loop.store().unended_jobs()) {
-    if (other.run_directory == job.run_directory) {
-      throw Refusal(409, fmt::format("job {}: job {} runs in {}", id, other.id, job.run_directory));
-    }
-  }
   try {
     state_->loop.store().retry(id, wall_seconds());
+  } catch (const UsageError& error) {
+    throw Refusal(409, error.what());
   } catch (const StorageFull& error) {
     throw Refusal(507, error.what());
   }

@@ -106,7 +106,11 @@ void Loop::refresh() {
       if (!stage.attempt || !holds_slot(stage.state)) continue;
       auto found = watches_.extract(stage.key);
       if (found.empty()) {
-        kept.emplace(stage.key, StageWatch(job, stage));
+        // Lists of jobs come without job files.
+        const auto whole = store_.job(job.id);
+        TALARIA_CHECK(whole.has_value(), "job {}", job.id);
+        kept.emplace(stage.key,
+                     StageWatch(job, whole->stages.at(static_cast<std::size_t>(stage.key.stage))));
       } else {
         kept.insert(std::move(found));
       }
@@ -217,6 +221,8 @@ Observation Loop::observe(const StageRow& stage, StageWatch& watch) const {
   seen.launches = watch.launches;
   seen.last_launch = watch.last_launch;
   seen.asked = watch.asked;
+  seen.killed = watch.killed > 0.0;
+  if (!seen.reported) seen.reason = watch.launcher_error;
   if (seen.reported) seen.new_checkpoint = watch.folder().checkpoint_since(stage.attempt->planned);
   return seen;
 }

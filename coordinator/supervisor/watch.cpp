@@ -8,8 +8,6 @@
 namespace talaria::coordinator {
 namespace {
 
-constexpr int kManyRanks = 64;
-
 Deadlines fixed_deadlines(const launch::MonitorSection& monitor) {
   return {monitor.start_seconds, monitor.setup_seconds,    monitor.restore_seconds,
           monitor.step_seconds,  monitor.evaluate_seconds, monitor.save_seconds,
@@ -20,6 +18,7 @@ Deadlines fixed_deadlines(const launch::MonitorSection& monitor) {
 
 StageWatch::StageWatch(const JobRow& job, const StageRow& stage)
     : job_(launch::parse_job(ConfigFile::parse(stage.job_toml, "job file"))),
+      toml_(stage.job_toml),
       folder_(stage.run_directory, identity_of(job.uid, job.gid)) {}
 
 void StageWatch::begin(const AttemptRow& attempt, double failure_noticed, double now) {
@@ -83,10 +82,7 @@ void StageWatch::forgive(double seconds) {
   for (RankSignal& rank : ranks_) rank.last_heard += seconds;
 }
 
-double StageWatch::beat_seconds() const {
-  if (job_.monitor.beat_seconds > 0) return job_.monitor.beat_seconds;
-  return job_.cluster.ranks <= kManyRanks ? 1.0 : 5.0;
-}
+double StageWatch::beat_seconds() const { return job_.beat_seconds(); }
 
 std::optional<Hang> StageWatch::find_hang(double now) const {
   return coordinator::find_hang(ranks_, times_.deadlines(fixed_deadlines(job_.monitor)),

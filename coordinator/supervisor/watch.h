@@ -22,6 +22,7 @@ namespace talaria::coordinator {
 
 class StageWatch {
  public:
+  // `stage` with its job file.
   StageWatch(const JobRow& job, const StageRow& stage);
 
   // Forgets the attempt before, keeps the learned times. `noticed`: wall time at which the failure
@@ -44,6 +45,7 @@ class StageWatch {
   bool restarted();
 
   const launch::Job& job() const { return job_; }
+  const std::string& job_toml() const { return toml_; }
   const RunFolder& folder() const { return folder_; }
   const AttemptRow& attempt() const { return attempt_; }
   std::string host_of(int rank) const;
@@ -62,6 +64,7 @@ class StageWatch {
 
  private:
   launch::Job job_;
+  std::string toml_;
   RunFolder folder_;
   AttemptRow attempt_;
   double since_ = 0.0;  // monotonic

@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+if(NOT TARGET talaria)
+  return()
+endif()
 # One CTest a row, with one random instant each; scripts/failures runs the whole table.
 add_executable(kill_table kill_table/main.cpp kill_table/report.cpp kill_table/rows.cpp kill_table/world.cpp)
 target_link_libraries(kill_table PRIVATE talaria_flags talaria_test_jobs talaria_base Boost::json)
