@@ -132,7 +132,7 @@ ApiResponse answer(Service& service, const ApiRequest& request) {
   } catch (const UsageError& error) {
     return {400, error_json(error.what()), ""};
   } catch (const StorageFull& error) {
-    return {503, error_json(error.what()), ""};
+    return {507, error_json(error.what()), ""};
   } catch (const std::exception& error) {
     return {500, error_json(error.what()), ""};
   }
