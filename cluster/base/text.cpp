@@ -7,20 +7,54 @@
 
 namespace talaria {
 
+namespace {
+
+// A code point that a terminal obeys instead of showing: C0, DEL, C1 (U+009B begins an escape
+// sequence as ESC [ does), and the marks that turn the direction of writing.
+bool is_control(char32_t c) {
+  return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x202A && c <= 0x202E) ||
+         (c >= 0x2066 && c <= 0x2069);
+}
+
+// Bytes of the character that `text` begins with; 0 where it is a control character or not UTF-8.
+std::size_t printable_length(std::string_view text) {
+  const auto first = static_cast<unsigned char>(text[0]);
+  if (first < 0x80) return is_control(first) ? 0 : 1;
+  const std::size_t length = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+  if (length == 0 || first > 0xF4 || text.size() < length) return 0;
+  char32_t c = first & (0x7FU >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    const auto next = static_cast<unsigned char>(text[i]);
+    if ((next & 0xC0) != 0x80) return 0;
+    c = (c << 6) | (next & 0x3FU);
+  }
+  constexpr char32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
+  if (c < kLeast[length] || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF)) return 0;
+  return is_control(c) ? 0 : length;
+}
+
+}  // namespace
+
 std::string one_line(std::string_view text) {
   std::string line;
   line.reserve(text.size());
-  for (const char c : text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const char c = text[at];
     const auto byte = static_cast<unsigned char>(c);
+    const std::size_t length = printable_length(text.substr(at));
+    if (length > 0) {
+      line += text.substr(at, length);
+      at += length;
+      continue;
+    }
     if (c == '\n') {
       line += "\\n";
     } else if (c == '\t') {
       line += "\\t";
-    } else if (byte < 0x20 || byte == 0x7F) {
-      line += fmt::format("\\x{:02x}", byte);
     } else {
-      line += c;
+      line += fmt::format("\\x{:02x}", byte);
     }
+    ++at;
   }
   return line;
 }

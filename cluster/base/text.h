@@ -9,7 +9,8 @@
 
 namespace talaria {
 
-// `text` with control characters written as \n, \t, \xNN, so that it stays on one line.
+// `text` with control characters written as \n, \t, \xNN, so that it stays on one line and no
+// terminal obeys it; so are C1 controls, marks of direction, and bytes that are not UTF-8.
 std::string one_line(std::string_view text);
 
 // The text in double quotes, on one line, cut after about 60 characters.
