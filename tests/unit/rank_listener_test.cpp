@@ -100,6 +100,8 @@ class RankListenerTest : public testing::Test {
     message.secret = secret;
     message.rank = rank;
     message.world = 8;
+    message.pid = 17;
+    message.host = "node1";
     return wire::encode_frame(message);
   }
   static std::string beat(std::int64_t step) {
