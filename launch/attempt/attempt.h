@@ -41,7 +41,7 @@ struct RankExit {
   int signal = 0;
   bool out_of_memory = false;
   bool orphaned = false;  // what had started it (mpirun, orted) was gone first; never the cause
-  double started = 0.0;  // wall seconds
+  double started = 0.0;   // wall seconds
   double ended = 0.0;
   std::string phase;  // in which it ended: "step", "save", ... ("" where the worker told nothing)
   std::int64_t step = 0;  // steps it had done
@@ -65,6 +65,9 @@ struct ExitReport {
   std::vector<RankExit> ranks;   // that are known, by rank; of very many (kMostRanks), the first
   std::vector<pid_t> survivors;  // that could not be killed; empty unless the kernel holds them
 };
+
+// [a-z0-9-], 1 to 100 of them.
+bool is_attempt_id(const std::string& id);
 
 // So that exit.json stays within kMostFileBytes.
 inline constexpr std::size_t kMostRanks = 2000;
