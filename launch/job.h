@@ -27,8 +27,8 @@ struct ClusterSection {
   int threads_per_rank = 1;
   std::string device = "cpu";  // cpu; cuda is refused in this version
   int max_restarts = 3;
-  std::vector<std::string> hosts;    // "node1:4", with launcher mpirun; empty: where mpirun is told
-  std::string launch_agent = "ssh";  // reaches the hosts
+  std::vector<std::string> hosts;    // "node1:4": name and ranks there; empty: this machine
+  std::string launch_agent = "ssh";  // what starts Open MPI's daemon on a host
   double memory_gib = 0.0;           // for all ranks of a node; 0: no limit
 };
 

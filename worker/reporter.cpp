@@ -12,6 +12,7 @@
 #include <thread>
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -161,7 +162,11 @@ void Conversation::turn(CoordinatorLink& link, double until) {
   if (ready[1].revents != 0) clear_wake();
   link.advance();
   if (!link.connected()) return;
-  while (const std::optional<wire::RankMessage> message = link.next()) hear(*message);
+  while (!refused_) {
+    const std::optional<wire::RankMessage> message = link.next();
+    if (!message) return;
+    hear(*message);
+  }
 }
 
 void Conversation::hear(const wire::RankMessage& message) {
@@ -294,6 +299,7 @@ void Reporter::start(const ReporterOptions& options) {
     shared->status = status_;
     shared->wake.reset(check_sys(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd", "reporter"));
     shared->thread = start_deaf_thread([shared] {
+      ::pthread_setname_np(::pthread_self(), "reporter");
       Conversation(*shared).run();
       const std::lock_guard lock(shared->mutex);
       shared->ended = true;

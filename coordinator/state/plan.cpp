@@ -155,13 +155,18 @@ AttemptEnd reported_end(const JobRow& job, const StageRow& stage, const Observat
   return failed_end(job, stage, seen, seen.reason, now);
 }
 
-// No launcher, or another attempt's, and no report: one is started, a few times. A foreign launcher
-// is most often that of the attempt before, about to exit; ours waits for it a second.
+// No launcher, or another attempt's, and no report: one is started, again and again with growing
+// waits. A foreign launcher is most often that of the attempt before, about to exit; ours waits for
+// it a second. An attempt that may have processes is never given up, whatever the user wishes: only
+// a launcher can prove them dead. (What hinders it passes: a full disk, say.)
 std::vector<Action> launch_or_give_up(const JobRow& job, const StageRow& stage,
                                       const Observation& seen, double now) {
   if (seen.launches > 0 && !passed(seen.last_launch, backoff_seconds(seen.launches), now))
     return {};
-  if (seen.launches < kMaxLaunches) return {effect(Action::Kind::kLaunch, stage)};
+  const bool may_live = seen.started || stage.attempt->state == AttemptState::kRunning;
+  if (may_live || seen.launches < kMaxLaunches) {
+    return {effect(Action::Kind::kLaunch, stage, seen.launches > 0 ? seen.reason : "")};
+  }
   const Wish wish = wish_of(job, stage);
   AttemptEnd end;
   end.failures = stage.failures + 1;

@@ -21,6 +21,7 @@ struct Observation {
   };
   Launcher launcher = Launcher::kAbsent;
   std::string holder;     // kForeign: "pid 17 on node1"
+  bool started = false;   // started.json is there: processes of it may live
   bool reported = false;  // exit.json is there:
   std::string outcome;    //   outcome_name()
   int exit_code = 0;      //
@@ -38,7 +39,8 @@ struct Action {
   enum class Kind {
     kMove,     // stage -> `to`
     kStart,    // plan an attempt of the stage, then launch it
-    kLaunch,   // start a launcher for the planned or running attempt (first time, or to clean up)
+    kLaunch,   // start a launcher for the planned or running attempt (first time, or to clean up);
+               // `reason`: what hindered the one before
     kRunning,  // the launcher was seen: attempt planned -> running
     kEnd,      // record `end`
     kAskStop,  // stage running -> stopping (unless it is already), then SIGTERM to the launcher

@@ -352,7 +352,7 @@ TEST(Reconcile, NoLauncherNoReport) {
        "1.0:launch"},
       {"given up, stopped", S::kRunning, A::kPlanned, Wish::kStop,
        launcher(L::kAbsent, 5, kNow - 8.0), "1.0:end failed stopped"},
-      {"given up, killed", S::kStopping, A::kRunning, Wish::kKill,
+      {"given up, killed", S::kStopping, A::kPlanned, Wish::kKill,
        launcher(L::kAbsent, 5, kNow - 8.0), "1.0:end failed cancelled"},
   });
 }
@@ -366,11 +366,31 @@ TEST(Reconcile, ARunDirectoryInOthersHands) {
        "1.0:launch"},
       {"end", S::kRunning, A::kPlanned, Wish::kRun, launcher(L::kForeign, 5, kNow - 8.0),
        "1.0:end invalid failed"},
-      {"end while stopping", S::kStopping, A::kRunning, Wish::kStop,
+      {"end while stopping", S::kStopping, A::kPlanned, Wish::kStop,
        launcher(L::kForeign, 5, kNow - 8.0), "1.0:end invalid stopped"},
       {"end, cancelled", S::kRunning, A::kPlanned, Wish::kCancel,
        launcher(L::kForeign, 5, kNow - 8.0), "1.0:end invalid cancelled"},
   });
+}
+
+// Only a launcher can prove its ranks dead.
+TEST(Reconcile, WhatMayLiveIsNeverGivenUp) {
+  for (const L state : {L::kAbsent, L::kForeign}) {
+    for (const Wish wish : {Wish::kRun, Wish::kStop, Wish::kKill}) {
+      Observation started = launcher(state, 9, kNow - 60.0);
+      started.started = true;
+      Observation early = started;
+      early.last_launch = kNow - 59.0;
+      expect_actions({
+          {"seen alive", S::kRunning, A::kRunning, wish, launcher(state, 9, kNow - 60.0),
+           "1.0:launch"},
+          {"seen alive, wait", S::kStopping, A::kRunning, wish, launcher(state, 9, kNow - 59.0),
+           ""},
+          {"has started.json", S::kRunning, A::kPlanned, wish, started, "1.0:launch"},
+          {"has started.json, wait", S::kStopping, A::kPlanned, wish, early, ""},
+      });
+    }
+  }
 }
 
 TEST(Reconcile, GivingUpSaysWhy) {

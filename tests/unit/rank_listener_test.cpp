@@ -99,6 +99,9 @@ class RankListenerTest : public testing::Test {
     message.attempt_id = "j1-s0-x";
     message.secret = secret;
     message.rank = rank;
+    message.world = 8;
+    message.pid = 17;
+    message.host = "node1";
     return wire::encode_frame(message);
   }
   static std::string beat(std::int64_t step) {
