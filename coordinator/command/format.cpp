@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <ctime>
+#include <optional>
 
 #include <fmt/core.h>
 
@@ -25,13 +26,12 @@ int columns_of(char32_t code) {
   return wide ? 2 : 1;
 }
 
-std::string local_time(double wall, const char* format) {
-  if (!std::isfinite(wall) || wall <= 0.0) return "-";
+std::optional<std::tm> local_time(double wall) {
+  if (!std::isfinite(wall) || wall <= 0.0) return std::nullopt;
   const auto seconds = static_cast<std::time_t>(wall);
   std::tm parts{};
-  if (::localtime_r(&seconds, &parts) == nullptr) return "-";
-  char text[64];
-  return {text, std::strftime(text, sizeof text, format, &parts)};
+  if (::localtime_r(&seconds, &parts) == nullptr) return std::nullopt;
+  return parts;
 }
 
 }  // namespace
@@ -50,9 +50,17 @@ std::string format_duration(double seconds) {
   return fmt::format("{} s", whole);
 }
 
-std::string format_clock(double wall) { return local_time(wall, "%H:%M:%S"); }
+std::string format_clock(double wall) {
+  const std::optional<std::tm> at = local_time(wall);
+  return at ? fmt::format("{:02}:{:02}:{:02}", at->tm_hour, at->tm_min, at->tm_sec) : "-";
+}
 
-std::string format_date(double wall) { return local_time(wall, "%Y-%m-%d %H:%M:%S"); }
+std::string format_date(double wall) {
+  const std::optional<std::tm> at = local_time(wall);
+  if (!at) return "-";
+  return fmt::format("{:04}-{:02}-{:02} {}", at->tm_year + 1900, at->tm_mon + 1, at->tm_mday,
+                     format_clock(wall));
+}
 
 std::string format_bytes(std::int64_t bytes) {
   constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -72,7 +80,7 @@ std::string format_count(double number) {
   const std::size_t first = digits.starts_with('-') ? 1 : 0;
   for (std::size_t at = digits.size(); at > first + 3;) {
     at -= 3;
-    digits.insert(at, ",");
+    digits.insert(at, 1, ',');
   }
   return digits;
 }
@@ -97,7 +105,8 @@ std::string clip(std::string_view text, int width) {
     if (used > width - 1) break;
     kept += before.substr(0, before.size() - text.size());
   }
-  return width > 0 ? kept + "~" : "";
+  if (width > 0) kept += '~';
+  return kept;
 }
 
 }  // namespace talaria::coordinator

@@ -14,12 +14,16 @@
 namespace talaria::coordinator {
 namespace {
 
+std::string dash() { return std::string(1, '-'); }
+
+std::string or_dash(const std::string& text) { return text.empty() ? dash() : text; }
+
 std::string ago(double time, double now) {
-  return time > 0.0 ? format_duration(std::floor(std::max(0.0, now - time))) : "-";
+  return time > 0.0 ? format_duration(std::floor(std::max(0.0, now - time))) : dash();
 }
 
 std::string step_cell(const ProgressView& p) {
-  if (p.step == 0 && p.steps == 0) return "-";
+  if (p.step == 0 && p.steps == 0) return dash();
   return p.steps > 0 ? fmt::format("{}/{}", p.step, p.steps) : std::to_string(p.step);
 }
 
@@ -33,10 +37,9 @@ std::string attempts_table(const StageView& stage, double now, int width) {
   Table table({">ATTEMPT", "STATE", "OUTCOME", ">EXIT", "STARTED", ">LASTED", "REASON"});
   for (const AttemptRow& row : stage.attempts) {
     const bool over = row.state == AttemptState::kEnded;
-    table.add({std::to_string(row.attempt), name(row.state),
-               row.outcome.empty() ? "-" : row.outcome, over ? std::to_string(row.exit_code) : "-",
-               format_date(row.planned), ago(row.planned, over ? row.ended : now),
-               row.reason.empty() ? "-" : row.reason});
+    table.add({std::to_string(row.attempt), name(row.state), or_dash(row.outcome),
+               over ? std::to_string(row.exit_code) : dash(), format_date(row.planned),
+               ago(row.planned, over ? row.ended : now), or_dash(row.reason)});
   }
   return table.text(width);
 }
@@ -44,10 +47,10 @@ std::string attempts_table(const StageView& stage, double now, int width) {
 std::string ranks_table(const StageView& stage, int width) {
   Table table({">RANK", "HOST", ">PID", "PHASE", ">FOR", ">STEP", "WAITS IN", ">MEMORY", ">HEARD"});
   for (const RankView& rank : stage.ranks) {
-    table.add({std::to_string(rank.rank), rank.host.empty() ? "-" : rank.host,
-               rank.pid > 0 ? std::to_string(rank.pid) : "-", rank.phase.empty() ? "-" : rank.phase,
-               format_duration(rank.phase_seconds), std::to_string(rank.step),
-               rank.wait.empty() ? "-" : rank.wait, format_bytes(rank.rss_bytes),
+    table.add({std::to_string(rank.rank), or_dash(rank.host),
+               rank.pid > 0 ? std::to_string(rank.pid) : dash(), or_dash(rank.phase),
+               format_duration(rank.phase_seconds), std::to_string(rank.step), or_dash(rank.wait),
+               format_bytes(rank.rss_bytes),
                rank.connected ? format_duration(rank.silent_seconds) : "away"});
   }
   return table.text(width);
@@ -62,8 +65,7 @@ std::string history_table(const JobView& view, int width) {
       of = at < view.stages.size() ? view.stages[at].row.name : std::to_string(row.stage);
       if (row.attempt > 0) of += fmt::format(" attempt {}", row.attempt);
     }
-    table.add({format_date(row.time), of, row.from.empty() ? "-" : row.from, row.to,
-               row.reason.empty() ? "-" : row.reason});
+    table.add({format_date(row.time), of, or_dash(row.from), row.to, or_dash(row.reason)});
   }
   return table.text(width);
 }
@@ -93,8 +95,8 @@ std::string stage_text(const StageView& stage, double now, int width) {
     if (p.checkpoint_step >= 0) line("last checkpoint", fmt::format("step {}", p.checkpoint_step));
     if (p.seconds_left > 0.0) line("ETA", format_duration(std::round(p.seconds_left)));
   }
-  if (!stage.attempts.empty()) text += "\n" + attempts_table(stage, now, width);
-  if (!stage.ranks.empty()) text += "\n" + ranks_table(stage, width);
+  if (!stage.attempts.empty()) text += fmt::format("\n{}", attempts_table(stage, now, width));
+  if (!stage.ranks.empty()) text += fmt::format("\n{}", ranks_table(stage, width));
   return text;
 }
 
@@ -109,9 +111,9 @@ std::string jobs_table(const std::vector<FoundJob>& jobs, double now, int width)
     const bool works = holds_slot(stage.row.state);
     table.add({job.daemon ? std::to_string(job.view.job.id) : "run", job.view.job.name,
                job.view.job.user, job.state_word(), stage_cell(job.view), step_cell(p),
-               p.step > 0 ? format_loss(p.loss) : "-",
-               works && p.tokens_per_second > 0.0 ? format_count(p.tokens_per_second) : "-",
-               works && p.seconds_left > 0.0 ? format_duration(std::round(p.seconds_left)) : "-",
+               p.step > 0 ? format_loss(p.loss) : dash(),
+               works && p.tokens_per_second > 0.0 ? format_count(p.tokens_per_second) : dash(),
+               works && p.seconds_left > 0.0 ? format_duration(std::round(p.seconds_left)) : dash(),
                ago(stage.row.since, now)});
   }
   return table.text(width);
@@ -143,7 +145,7 @@ std::string job_text(const JobView& view, const std::string& state, double now, 
   line("started in", job.working_directory);
   line("warning", view.notice);
   for (const StageView& stage : view.stages) text += stage_text(stage, now, width);
-  if (!view.transitions.empty()) text += "\n" + history_table(view, width);
+  if (!view.transitions.empty()) text += fmt::format("\n{}", history_table(view, width));
   return text;
 }
 

@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// talaria: the command line. Reads the environment, finds the programs beside itself and puts the
-// parts together; everything else is in app.cpp and the files named after the commands.
+// The program `talaria`: the parts put together, and the only look at the environment.
 #include <cstdlib>
-#include <string_view>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
 
-#include <unistd.h>
-
-#include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "coordinator/command/app.h"
-#include "coordinator/command/context.h"
 #include "coordinator/doctor/doctor.h"
+#include "coordinator/supervisor/coordinator.h"
 #include "launch/script/script_command.h"
 
+namespace talaria::coordinator {
 namespace {
-
-using namespace talaria;               // NOLINT: the program's own names
-using namespace talaria::coordinator;  // NOLINT
 
 std::string variable(const char* name) {
   const char* const value = std::getenv(name);
@@ -35,6 +32,12 @@ Environment read_environment() {
   return environment;
 }
 
+std::unique_ptr<Service> make_coordinator(boost::asio::io_context& io, const Options& options) {
+  auto coordinator = std::make_unique<Coordinator>(io, options);
+  coordinator->start();
+  return coordinator;
+}
+
 int script(const std::vector<std::string>& arguments, const launch::Tools& tools) {
   std::string name = "talaria script";
   std::vector<std::string> words = arguments;
@@ -44,24 +47,23 @@ int script(const std::vector<std::string>& arguments, const launch::Tools& tools
   return launch::script_command(static_cast<int>(argv.size()) - 1, argv.data(), tools.worker);
 }
 
-std::unique_ptr<Service> make_coordinator(boost::asio::io_context& io, const Options& options) {
-  auto coordinator = std::make_unique<Coordinator>(io, options);
-  coordinator->start();
-  return coordinator;
+Context make_context() {
+  Context context;
+  context.environment = read_environment();
+  context.parts = {make_coordinator, script, doctor_command};
+  context.tools.worker = (context.environment.folder / "talaria-worker").string();
+  context.tools.launch = (context.environment.folder / "talaria-launch").string();
+  return context;
 }
 
 }  // namespace
+}  // namespace talaria::coordinator
 
 int main(int argc, char** argv) {
   try {
-    Context context;
-    context.environment = read_environment();
-    context.tools.worker = context.environment.folder / "talaria-worker";
-    context.tools.launch = context.environment.folder / "talaria-launch";
-    context.parts = {make_coordinator, script, doctor_command};
-    return command_main(argc, argv, context);
+    return talaria::coordinator::command_main(argc, argv, talaria::coordinator::make_context());
   } catch (const std::exception& error) {
-    log_line(error.what());
-    return kExitFailed;
+    talaria::log_line(error.what());
+    return talaria::kExitFailed;
   }
 }

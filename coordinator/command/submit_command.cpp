@@ -2,7 +2,6 @@
 // `talaria submit`, `cancel` and `retry`: what users ask of a coordinator.
 #include <csignal>
 
-#include "cluster/base/lock_file.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
 #include "coordinator/command/app.h"
@@ -39,14 +38,13 @@ struct JobOptions {
 void signal_launchers(const FoundJob& job, bool now) {
   int asked = 0;
   for (const StageView& stage : job.view.stages) {
-    const launch::LauncherState launcher = launch::find_launcher(stage.row.run_directory);
+    const std::string& run = stage.row.run_directory;
+    const launch::LauncherState launcher = launch::find_launcher(run);
     if (!launcher.alive) continue;
-    if (launcher.host != host_name()) {
-      fail_usage("{}: its attempt runs as pid {} on {}; cancel it there", stage.row.run_directory,
-                 launcher.pid, launcher.host);
+    if (!launch::signal_launcher(run, launcher.attempt_id, now ? SIGQUIT : SIGTERM)) {
+      fail_usage("{}: its attempt runs as pid {} on {}; cancel it there", run, launcher.pid,
+                 launcher.host);
     }
-    check_sys(::kill(launcher.pid, now ? SIGQUIT : SIGTERM), "kill",
-              fmt::format("pid {}", launcher.pid));
     ++asked;
   }
   if (asked == 0) {
