@@ -5,7 +5,7 @@
 #include <fstream>
 
 #include <fcntl.h>
-#include <sys/statvfs.h>
+#include <fmt/format.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
