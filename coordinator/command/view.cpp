@@ -100,10 +100,14 @@ std::string checkpoint_field(const ProgressView& p) {
   return p.checkpoint_step >= 0 ? fmt::format("checkpoint {}", p.checkpoint_step) : "";
 }
 
+// Ranks are at work: speed and time left mean something.
+bool at_work(const StageRow& row) {
+  return row.state == StageState::kRunning || row.state == StageState::kStopping;
+}
+
 // What rank 0 does, where that is not a step.
 std::string phase_field(const StageView& stage) {
-  if (stage.row.state != StageState::kRunning && stage.row.state != StageState::kStopping)
-    return "";
+  if (!at_work(stage.row)) return "";
   if (stage.ranks.empty() || !stage.ranks.front().connected) return "ranks start";
   const std::string& phase = stage.ranks.front().phase;
   return phase.empty() || phase == "step" ? "" : "in " + one_line(phase);
@@ -112,8 +116,11 @@ std::string phase_field(const StageView& stage) {
 std::vector<Field> work(const StageView& stage) {
   const ProgressView& p = stage.progress;
   const StageRow& row = stage.row;
-  std::vector<Field> fields = {
-      {loss_field(p)}, {validation_field(p)}, {speed_field(p)}, {mfu_field(p)}};
+  const bool works = at_work(row);
+  std::vector<Field> fields = {{loss_field(p)},
+                               {validation_field(p)},
+                               {works ? speed_field(p) : ""},
+                               {works ? mfu_field(p) : ""}};
   if (holds_slot(row.state)) {
     fields.push_back({fmt::format("ranks {}/{}", p.ranks_connected, row.ranks)});
   }
@@ -202,7 +209,7 @@ std::vector<std::string> progress_block(const JobView& view, const ViewStyle& st
     const int width = std::clamp(style.width - 45, 10, 40);
     std::vector<Field> fields = {{bar(p.step, p.steps, width)},
                                  {fmt::format("step {}/{}", p.step, p.steps)}};
-    if (p.seconds_left > 0.0 && holds_slot(stage.row.state)) {
+    if (p.seconds_left > 0.0 && at_work(stage.row)) {
       fields.push_back({"ETA " + format_duration(std::round(p.seconds_left))});
     }
     flow(lines, fields, style);
@@ -215,7 +222,7 @@ std::vector<std::string> progress_block(const JobView& view, const ViewStyle& st
 std::string progress_line(const JobView& view) {
   const StageView& stage = current_stage(view);
   const ProgressView& p = stage.progress;
-  if (p.steps == 0 || !holds_slot(stage.row.state)) return "";
+  if (p.steps == 0 || !at_work(stage.row)) return "";
   std::vector<std::string> parts = {
       view.stages.size() > 1 ? one_line(stage.row.name) : "",
       fmt::format("step {}/{}", p.step, p.steps),
@@ -240,8 +247,9 @@ std::vector<std::string> EventLog::update(const JobView& view, double now) {
   std::vector<std::string> lines;
   for (; transitions_ < view.transitions.size(); ++transitions_) {
     const TransitionRow& row = view.transitions[transitions_];
+    const bool own = row.stage < 0 && own_reasons_.count(row.reason) > 0;
     const std::string text = event_of(row, view);
-    if (!text.empty()) lines.push_back(stamped(row.time, text));
+    if (!text.empty() && !own) lines.push_back(stamped(row.time, text));
   }
   checkpoints_.resize(view.stages.size(), -1);
   for (std::size_t i = 0; i < view.stages.size(); ++i) {
@@ -263,18 +271,43 @@ void EventLog::skip(const JobView& view, std::size_t keep) {
   transitions_ = view.transitions.size() - std::min(keep, view.transitions.size());
 }
 
+std::vector<std::string> wrap(const std::string& text, int width, int indent) {
+  std::vector<std::string> lines;
+  std::string line;
+  std::size_t at = 0;
+  while (at < text.size()) {
+    // A word with the blanks before it.
+    const std::size_t word = std::min(text.find_first_not_of(' ', at), text.size());
+    const std::size_t end = std::min(text.find(' ', word), text.size());
+    const std::string piece = text.substr(at, end - at);
+    const bool fits = display_width(line) + display_width(piece) <= width;
+    const bool begun = line.find_first_not_of(' ') != std::string::npos;
+    if (!fits && begun) {
+      lines.push_back(line);
+      line.assign(static_cast<std::size_t>(std::min(indent, width / 2)), ' ');
+      line += text.substr(word, end - word);
+    } else {
+      line += piece;
+    }
+    at = end;
+  }
+  if (!line.empty()) lines.push_back(line);
+  return lines;
+}
+
 std::string result_line(const JobView& view) {
   const StageView& stage = current_stage(view);
   std::vector<StageState> states;
   for (const StageView& each : view.stages) states.push_back(each.row.state);
-  std::string line = name(job_state(states));
-  if (stage.row.state != StageState::kDone) line += because(stage.row.reason);
+  const StageState state = job_state(states);
   std::string details;
   if (stage.progress.step > 0) {
-    details = fmt::format(" {} steps, {},", stage.progress.step, loss_field(stage.progress));
+    details = fmt::format("{} steps, {}, ", stage.progress.step, loss_field(stage.progress));
   }
-  const double seconds = stage.row.since - view.job.submitted;
-  return fmt::format("{};{} in {}", line, details, format_duration(std::max(0.0, seconds)));
+  const double seconds = std::max(0.0, stage.row.since - view.job.submitted);
+  const bool good = state == StageState::kDone;
+  return fmt::format("{}{} {}in {}", name(state), good ? ":" : because(stage.row.reason) + ";",
+                     details, format_duration(seconds));
 }
 
 }  // namespace talaria::coordinator

@@ -3,6 +3,7 @@
 // line for a log, and a line for each thing that happens. Pure: a JobView in, lines out.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,13 +33,19 @@ class EventLog {
   std::vector<std::string> update(const JobView& view, double now);
   // Takes what lies behind as known, but for the last `keep` transitions.
   void skip(const JobView& view, std::size_t keep);
+  // A wish with this reason is our own, and needs no line.
+  void expect(const std::string& reason) { own_reasons_.insert(reason); }
 
  private:
   std::size_t transitions_ = 0;
   std::vector<std::int64_t> checkpoints_;  // newest of each stage; -1: none
   bool checkpoints_known_ = false;
   std::string notice_;
+  std::set<std::string> own_reasons_;
 };
+
+// `text` as lines of at most `width` columns, broken between words; all but the first are indented.
+std::vector<std::string> wrap(const std::string& text, int width, int indent);
 
 // How a job that is over ended, on one line: "done: 1000 steps, loss 3.2145, in 3 min 12 s".
 std::string result_line(const JobView& view);
