@@ -134,10 +134,10 @@ void Conversation::talk() {
     turn(link, started + kConnectSeconds);
   }
   link.send(hello());
-  double give_up = monotonic_seconds() + kWelcomeSeconds;
+  const double asked = monotonic_seconds();
   while (!welcome_ && !refused_) {
     if (shared_.quitting && shared_.exit_code < 0) return;
-    if (shared_.quitting) give_up = std::min(give_up, monotonic_seconds() + kByeSeconds);
+    const double give_up = asked + (shared_.quitting ? kByeSeconds : kWelcomeSeconds);
     if (monotonic_seconds() > give_up) fail("no welcome");
     turn(link, give_up);
   }
