@@ -50,7 +50,7 @@ int script(const std::vector<std::string>& arguments, const launch::Tools& tools
 Context make_context() {
   Context context;
   context.environment = read_environment();
-  context.parts = {make_coordinator, script, doctor_command};
+  context.parts = {make_coordinator, script, doctor::doctor_command};
   context.tools.worker = (context.environment.folder / "talaria-worker").string();
   context.tools.launch = (context.environment.folder / "talaria-launch").string();
   return context;
