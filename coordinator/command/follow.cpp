@@ -13,6 +13,7 @@
 #include "cluster/base/clock.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
+#include "coordinator/command/events.h"
 #include "coordinator/command/format.h"
 #include "coordinator/command/screen.h"
 #include "coordinator/command/view.h"

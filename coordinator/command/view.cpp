@@ -78,8 +78,8 @@ std::vector<Field> heading(const JobView& view, const StageView& stage, double n
     fields.push_back({fmt::format(
         "again in {}", format_duration(std::ceil(std::max(0.0, row.not_before - now))))});
   }
-  fields.push_back(
-      {fmt::format("elapsed {}", format_duration(std::floor(now - view.job.submitted)))});
+  const double end = ended(row.state) ? row.since : now;
+  fields.push_back({"elapsed " + format_duration(std::floor(end - view.job.submitted))});
   return fields;
 }
 
@@ -132,61 +132,6 @@ std::vector<Field> work(const StageView& stage) {
   return fields;
 }
 
-// ": reason" or nothing.
-std::string because(const std::string& reason) {
-  return reason.empty() ? "" : ": " + one_line(reason);
-}
-
-const StageView* stage_of(const JobView& view, int stage) {
-  for (const StageView& each : view.stages) {
-    if (each.row.key.stage == stage) return &each;
-  }
-  return nullptr;
-}
-
-std::string wish_event(const TransitionRow& row) {
-  if (row.from.empty()) return "";
-  if (row.to == "stop") return "asked to stop with a checkpoint" + because(row.reason);
-  if (row.to == "cancel") return "asked to cancel" + because(row.reason);
-  if (row.to == "kill") return "asked to end at once" + because(row.reason);
-  if (row.to == "run") return "asked to try again" + because(row.reason);
-  return "";
-}
-
-std::string stage_event(const TransitionRow& row, const StageView& stage) {
-  if (row.to == "backoff") {
-    return fmt::format("failed{}; restart {} of at most {} in {}", because(row.reason),
-                       stage.row.failures, stage.row.max_restarts,
-                       format_duration(std::max(0.0, stage.row.not_before - row.time)));
-  }
-  if (row.to == "failed") return "failed" + because(row.reason);
-  if (row.to == "done") return "done" + because(row.reason);
-  if (row.to == "stopped") return "stopped" + because(row.reason);
-  if (row.to == "cancelled") return "cancelled" + because(row.reason);
-  if (row.to == "stopping") return "stopping" + because(row.reason);
-  if (row.to == "queued" && !row.from.empty()) return "queued" + because(row.reason);
-  return "";
-}
-
-std::string event_of(const TransitionRow& row, const JobView& view) {
-  if (row.stage < 0) return wish_event(row);
-  const StageView* stage = stage_of(view, row.stage);
-  if (stage == nullptr) return "";
-  std::string text;
-  if (row.attempt == 0) {
-    text = stage_event(row, *stage);
-  } else if (row.to == "running") {
-    text = fmt::format("attempt {} starts, {} ranks{}", row.attempt, stage->row.ranks,
-                       because(row.reason));
-  }
-  if (text.empty() || view.stages.size() < 2) return text;
-  return fmt::format("{}: {}", one_line(stage->row.name), text);
-}
-
-std::string stamped(double time, const std::string& text) {
-  return fmt::format("{}  {}", format_clock(time), text);
-}
-
 }  // namespace
 
 const StageView& current_stage(const JobView& view) {
@@ -222,7 +167,7 @@ std::vector<std::string> progress_block(const JobView& view, const ViewStyle& st
 std::string progress_line(const JobView& view) {
   const StageView& stage = current_stage(view);
   const ProgressView& p = stage.progress;
-  if (p.steps == 0 || !at_work(stage.row)) return "";
+  if (p.steps == 0 || p.ranks_connected == 0 || !at_work(stage.row)) return "";
   std::vector<std::string> parts = {
       view.stages.size() > 1 ? one_line(stage.row.name) : "",
       fmt::format("step {}/{}", p.step, p.steps),
@@ -241,34 +186,6 @@ std::string progress_line(const JobView& view) {
     line += (line.empty() ? "" : "  ") + part;
   }
   return line;
-}
-
-std::vector<std::string> EventLog::update(const JobView& view, double now) {
-  std::vector<std::string> lines;
-  for (; transitions_ < view.transitions.size(); ++transitions_) {
-    const TransitionRow& row = view.transitions[transitions_];
-    const bool own = row.stage < 0 && own_reasons_.count(row.reason) > 0;
-    const std::string text = event_of(row, view);
-    if (!text.empty() && !own) lines.push_back(stamped(row.time, text));
-  }
-  checkpoints_.resize(view.stages.size(), -1);
-  for (std::size_t i = 0; i < view.stages.size(); ++i) {
-    const std::int64_t step = view.stages[i].progress.checkpoint_step;
-    const bool fresh = step > checkpoints_[i] && checkpoints_known_;
-    if (fresh && step > 0)
-      lines.push_back(stamped(now, fmt::format("checkpoint at step {}", step)));
-    checkpoints_[i] = std::max(checkpoints_[i], step);
-  }
-  checkpoints_known_ = true;
-  if (view.notice != notice_) {
-    notice_ = view.notice;
-    if (!notice_.empty()) lines.push_back(stamped(now, "warning: " + one_line(notice_)));
-  }
-  return lines;
-}
-
-void EventLog::skip(const JobView& view, std::size_t keep) {
-  transitions_ = view.transitions.size() - std::min(keep, view.transitions.size());
 }
 
 std::vector<std::string> wrap(const std::string& text, int width, int indent) {
@@ -293,21 +210,6 @@ std::vector<std::string> wrap(const std::string& text, int width, int indent) {
   }
   if (!line.empty()) lines.push_back(line);
   return lines;
-}
-
-std::string result_line(const JobView& view) {
-  const StageView& stage = current_stage(view);
-  std::vector<StageState> states;
-  for (const StageView& each : view.stages) states.push_back(each.row.state);
-  const StageState state = job_state(states);
-  std::string details;
-  if (stage.progress.step > 0) {
-    details = fmt::format("{} steps, {}, ", stage.progress.step, loss_field(stage.progress));
-  }
-  const double seconds = std::max(0.0, stage.row.since - view.job.submitted);
-  const bool good = state == StageState::kDone;
-  return fmt::format("{}{} {}in {}", name(state), good ? ":" : because(stage.row.reason) + ";",
-                     details, format_duration(seconds));
 }
 
 }  // namespace talaria::coordinator
