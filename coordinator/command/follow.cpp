@@ -13,6 +13,7 @@
 #include "cluster/base/clock.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
+#include "coordinator/command/events.h"
 #include "coordinator/command/format.h"
 #include "coordinator/command/screen.h"
 #include "coordinator/command/view.h"
@@ -51,6 +52,16 @@ const char* signal_word(int signal) {
   return signal == SIGINT ? "Ctrl-C" : signal == SIGTERM ? "SIGTERM" : "SIGHUP";
 }
 
+// Event lines, broken below their text.
+std::vector<std::string> wrapped(const std::vector<std::string>& lines, int width) {
+  constexpr int kStampWidth = 10;
+  std::vector<std::string> broken;
+  for (const std::string& line : lines) {
+    for (std::string& part : wrap(line, width, kStampWidth)) broken.push_back(std::move(part));
+  }
+  return broken;
+}
+
 // Draws what a look has shown.
 class Display {
  public:
@@ -66,13 +77,14 @@ class Display {
     if (options_.style == ProgressStyle::kView) {
       // One column stays free, so that no line of the block ever fills its row.
       const ViewStyle style = {screen_.width() - 1, options_.color};
-      screen_.draw(lines, progress_block(view, style, now));
+      screen_.draw(wrapped(lines, style.width), progress_block(view, style, now));
     } else if (options_.style == ProgressStyle::kLines) {
       for (const std::string& line : lines) put(line);
       show_line(view);
     }
   }
 
+  void expect(const std::string& reason) { events_.expect(reason); }
   // A line of our own, shown with the next look.
   void note(const std::string& text) {
     notes_.push_back(fmt::format("{}  {}", format_clock(wall_seconds()), text));
@@ -81,7 +93,7 @@ class Display {
   void note_now(const std::string& text) {
     note(text);
     if (options_.style == ProgressStyle::kView) {
-      screen_.draw(notes_, {});
+      screen_.draw(wrapped(notes_, screen_.width() - 1), {});
     } else if (options_.style == ProgressStyle::kLines) {
       for (const std::string& line : notes_) put(line);
     }
@@ -119,14 +131,15 @@ void pass_on(int signal, int count, const Client& client, std::int64_t job, Disp
   if (count > 2) {
     fail("left by {}; the job may still be ending, see: talaria ps", signal_word(signal));
   }
-  const Wish wish = count == 1 ? Wish::kStop : Wish::kKill;
+  const char* const word = signal_word(signal);
+  const std::string reason = fmt::format("{} at talaria run", word);
+  display.expect(reason);
   try {
-    client.wish(job, wish, fmt::format("{} at talaria run", signal_word(signal)));
-    display.note(count == 1
-                     ? fmt::format("{}: the ranks stop with a checkpoint; once more ends "
-                                   "them at once",
-                                   signal_word(signal))
-                     : fmt::format("{} again: the ranks are ended at once", signal_word(signal)));
+    client.wish(job, count == 1 ? Wish::kStop : Wish::kKill, reason);
+    display.note(count == 1 ? fmt::format("{}: the ranks stop with a checkpoint; once more ends "
+                                          "them at once",
+                                          word)
+                            : fmt::format("{} again: the ranks are ended at once", word));
   } catch (const Error& error) {
     display.note(fmt::format("{}: {}", signal_word(signal), error.what()));
   }

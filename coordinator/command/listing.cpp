@@ -33,6 +33,13 @@ std::string stage_cell(const JobView& view) {
   return fmt::format("{} {}/{}", row.name, row.key.stage + 1, view.stages.size());
 }
 
+// With the folder of a run, where that is called otherwise.
+std::string name_cell(const FoundJob& job) {
+  const std::string folder = std::filesystem::path(job.view.job.run_directory).filename().string();
+  const std::string& name = job.view.job.name;
+  return job.daemon || folder == name ? name : fmt::format("{} ({})", name, folder);
+}
+
 std::string attempts_table(const StageView& stage, double now, int width) {
   Table table({">ATTEMPT", "STATE", "OUTCOME", ">EXIT", "STARTED", ">LASTED", "REASON"});
   for (const AttemptRow& row : stage.attempts) {
@@ -109,7 +116,7 @@ std::string jobs_table(const std::vector<FoundJob>& jobs, double now, int width)
     const StageView& stage = current_stage(job.view);
     const ProgressView& p = stage.progress;
     const bool works = holds_slot(stage.row.state);
-    table.add({job.daemon ? std::to_string(job.view.job.id) : "run", job.view.job.name,
+    table.add({job.daemon ? std::to_string(job.view.job.id) : "run", name_cell(job),
                job.view.job.user, job.state_word(), stage_cell(job.view), step_cell(p),
                p.step > 0 ? format_loss(p.loss) : dash(),
                works && p.tokens_per_second > 0.0 ? format_count(p.tokens_per_second) : dash(),

@@ -2,6 +2,7 @@
 #include "coordinator/command/offline.h"
 
 #include "coordinator/state/store.h"
+#include "coordinator/supervisor/run_folder.h"
 
 namespace talaria::coordinator {
 namespace {
@@ -11,6 +12,15 @@ JobView view_of(JobRow job) {
   for (const StageRow& row : job.stages) {
     StageView stage;
     stage.row = row;
+    if (row.attempt) {
+      const RunFolder folder(row.run_directory, identity_of(job.uid, job.gid));
+      if (const auto last = folder.last_metric()) {
+        stage.progress.step = last->step;
+        stage.progress.loss = last->loss;
+        stage.progress.tokens_per_second = last->tokens_per_second;
+        stage.progress.mfu = last->mfu;
+      }
+    }
     view.stages.push_back(std::move(stage));
   }
   view.job = std::move(job);

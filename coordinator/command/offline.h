@@ -10,8 +10,9 @@
 
 namespace talaria::coordinator {
 
-// Newest first. Throws Error where the file cannot be read.
+// Newest first, as in a list. Throws Error where the file cannot be read.
 std::vector<JobView> offline_jobs(const std::filesystem::path& state_directory);
+// All of one job, its stages' job files included.
 JobView offline_job(const std::filesystem::path& state_directory, std::int64_t id);
 
 }  // namespace talaria::coordinator

@@ -33,6 +33,8 @@ void add_jobs(std::vector<FoundJob>& found, const fs::path& state, bool daemon, 
   }
   for (JobView& view : views) {
     if (view.stages.empty() || (!all && ended(state_of(view)))) continue;
+    // A run directory is one run, however often it was started.
+    if (!daemon && &view != &views.front() && ended(state_of(view))) continue;
     found.push_back({std::move(view), daemon, served, state});
   }
 }

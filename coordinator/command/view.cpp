@@ -78,8 +78,8 @@ std::vector<Field> heading(const JobView& view, const StageView& stage, double n
     fields.push_back({fmt::format(
         "again in {}", format_duration(std::ceil(std::max(0.0, row.not_before - now))))});
   }
-  fields.push_back(
-      {fmt::format("elapsed {}", format_duration(std::floor(now - view.job.submitted)))});
+  const double end = ended(row.state) ? row.since : now;
+  fields.push_back({"elapsed " + format_duration(std::floor(end - view.job.submitted))});
   return fields;
 }
 
@@ -100,10 +100,14 @@ std::string checkpoint_field(const ProgressView& p) {
   return p.checkpoint_step >= 0 ? fmt::format("checkpoint {}", p.checkpoint_step) : "";
 }
 
+// Ranks are at work: speed and time left mean something.
+bool at_work(const StageRow& row) {
+  return row.state == StageState::kRunning || row.state == StageState::kStopping;
+}
+
 // What rank 0 does, where that is not a step.
 std::string phase_field(const StageView& stage) {
-  if (stage.row.state != StageState::kRunning && stage.row.state != StageState::kStopping)
-    return "";
+  if (!at_work(stage.row)) return "";
   if (stage.ranks.empty() || !stage.ranks.front().connected) return "ranks start";
   const std::string& phase = stage.ranks.front().phase;
   return phase.empty() || phase == "step" ? "" : "in " + one_line(phase);
@@ -112,8 +116,11 @@ std::string phase_field(const StageView& stage) {
 std::vector<Field> work(const StageView& stage) {
   const ProgressView& p = stage.progress;
   const StageRow& row = stage.row;
-  std::vector<Field> fields = {
-      {loss_field(p)}, {validation_field(p)}, {speed_field(p)}, {mfu_field(p)}};
+  const bool works = at_work(row);
+  std::vector<Field> fields = {{loss_field(p)},
+                               {validation_field(p)},
+                               {works ? speed_field(p) : ""},
+                               {works ? mfu_field(p) : ""}};
   if (holds_slot(row.state)) {
     fields.push_back({fmt::format("ranks {}/{}", p.ranks_connected, row.ranks)});
   }
@@ -123,61 +130,6 @@ std::vector<Field> work(const StageView& stage) {
   }
   fields.push_back({phase_field(stage)});
   return fields;
-}
-
-// ": reason" or nothing.
-std::string because(const std::string& reason) {
-  return reason.empty() ? "" : ": " + one_line(reason);
-}
-
-const StageView* stage_of(const JobView& view, int stage) {
-  for (const StageView& each : view.stages) {
-    if (each.row.key.stage == stage) return &each;
-  }
-  return nullptr;
-}
-
-std::string wish_event(const TransitionRow& row) {
-  if (row.from.empty()) return "";
-  if (row.to == "stop") return "asked to stop with a checkpoint" + because(row.reason);
-  if (row.to == "cancel") return "asked to cancel" + because(row.reason);
-  if (row.to == "kill") return "asked to end at once" + because(row.reason);
-  if (row.to == "run") return "asked to try again" + because(row.reason);
-  return "";
-}
-
-std::string stage_event(const TransitionRow& row, const StageView& stage) {
-  if (row.to == "backoff") {
-    return fmt::format("failed{}; restart {} of at most {} in {}", because(row.reason),
-                       stage.row.failures, stage.row.max_restarts,
-                       format_duration(std::max(0.0, stage.row.not_before - row.time)));
-  }
-  if (row.to == "failed") return "failed" + because(row.reason);
-  if (row.to == "done") return "done" + because(row.reason);
-  if (row.to == "stopped") return "stopped" + because(row.reason);
-  if (row.to == "cancelled") return "cancelled" + because(row.reason);
-  if (row.to == "stopping") return "stopping" + because(row.reason);
-  if (row.to == "queued" && !row.from.empty()) return "queued" + because(row.reason);
-  return "";
-}
-
-std::string event_of(const TransitionRow& row, const JobView& view) {
-  if (row.stage < 0) return wish_event(row);
-  const StageView* stage = stage_of(view, row.stage);
-  if (stage == nullptr) return "";
-  std::string text;
-  if (row.attempt == 0) {
-    text = stage_event(row, *stage);
-  } else if (row.to == "running") {
-    text = fmt::format("attempt {} starts, {} ranks{}", row.attempt, stage->row.ranks,
-                       because(row.reason));
-  }
-  if (text.empty() || view.stages.size() < 2) return text;
-  return fmt::format("{}: {}", one_line(stage->row.name), text);
-}
-
-std::string stamped(double time, const std::string& text) {
-  return fmt::format("{}  {}", format_clock(time), text);
 }
 
 }  // namespace
@@ -202,7 +154,7 @@ std::vector<std::string> progress_block(const JobView& view, const ViewStyle& st
     const int width = std::clamp(style.width - 45, 10, 40);
     std::vector<Field> fields = {{bar(p.step, p.steps, width)},
                                  {fmt::format("step {}/{}", p.step, p.steps)}};
-    if (p.seconds_left > 0.0 && holds_slot(stage.row.state)) {
+    if (p.seconds_left > 0.0 && at_work(stage.row)) {
       fields.push_back({"ETA " + format_duration(std::round(p.seconds_left))});
     }
     flow(lines, fields, style);
@@ -215,7 +167,7 @@ std::vector<std::string> progress_block(const JobView& view, const ViewStyle& st
 std::string progress_line(const JobView& view) {
   const StageView& stage = current_stage(view);
   const ProgressView& p = stage.progress;
-  if (p.steps == 0 || !holds_slot(stage.row.state)) return "";
+  if (p.steps == 0 || p.ranks_connected == 0 || !at_work(stage.row)) return "";
   std::vector<std::string> parts = {
       view.stages.size() > 1 ? one_line(stage.row.name) : "",
       fmt::format("step {}/{}", p.step, p.steps),
@@ -236,45 +188,28 @@ std::string progress_line(const JobView& view) {
   return line;
 }
 
-std::vector<std::string> EventLog::update(const JobView& view, double now) {
+std::vector<std::string> wrap(const std::string& text, int width, int indent) {
   std::vector<std::string> lines;
-  for (; transitions_ < view.transitions.size(); ++transitions_) {
-    const TransitionRow& row = view.transitions[transitions_];
-    const std::string text = event_of(row, view);
-    if (!text.empty()) lines.push_back(stamped(row.time, text));
+  std::string line;
+  std::size_t at = 0;
+  while (at < text.size()) {
+    // A word with the blanks before it.
+    const std::size_t word = std::min(text.find_first_not_of(' ', at), text.size());
+    const std::size_t end = std::min(text.find(' ', word), text.size());
+    const std::string piece = text.substr(at, end - at);
+    const bool fits = display_width(line) + display_width(piece) <= width;
+    const bool begun = line.find_first_not_of(' ') != std::string::npos;
+    if (!fits && begun) {
+      lines.push_back(line);
+      line.assign(static_cast<std::size_t>(std::min(indent, width / 2)), ' ');
+      line += text.substr(word, end - word);
+    } else {
+      line += piece;
+    }
+    at = end;
   }
-  checkpoints_.resize(view.stages.size(), -1);
-  for (std::size_t i = 0; i < view.stages.size(); ++i) {
-    const std::int64_t step = view.stages[i].progress.checkpoint_step;
-    const bool fresh = step > checkpoints_[i] && checkpoints_known_;
-    if (fresh && step > 0)
-      lines.push_back(stamped(now, fmt::format("checkpoint at step {}", step)));
-    checkpoints_[i] = std::max(checkpoints_[i], step);
-  }
-  checkpoints_known_ = true;
-  if (view.notice != notice_) {
-    notice_ = view.notice;
-    if (!notice_.empty()) lines.push_back(stamped(now, "warning: " + one_line(notice_)));
-  }
+  if (!line.empty()) lines.push_back(line);
   return lines;
-}
-
-void EventLog::skip(const JobView& view, std::size_t keep) {
-  transitions_ = view.transitions.size() - std::min(keep, view.transitions.size());
-}
-
-std::string result_line(const JobView& view) {
-  const StageView& stage = current_stage(view);
-  std::vector<StageState> states;
-  for (const StageView& each : view.stages) states.push_back(each.row.state);
-  std::string line = name(job_state(states));
-  if (stage.row.state != StageState::kDone) line += because(stage.row.reason);
-  std::string details;
-  if (stage.progress.step > 0) {
-    details = fmt::format(" {} steps, {},", stage.progress.step, loss_field(stage.progress));
-  }
-  const double seconds = stage.row.since - view.job.submitted;
-  return fmt::format("{};{} in {}", line, details, format_duration(std::max(0.0, seconds)));
 }
 
 }  // namespace talaria::coordinator

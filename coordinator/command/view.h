@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a job looks while it runs, as text: the block of lines that a terminal redraws, the single
-// line for a log, and a line for each thing that happens. Pure: a JobView in, lines out.
+// How a job looks while it runs, as text: the block of lines that a terminal redraws and the single
+// line for a log. Pure: a JobView in, lines out.
 #pragma once
 
 #include <string>
@@ -25,22 +25,7 @@ std::vector<std::string> progress_block(const JobView& view, const ViewStyle& st
 // "step 412/1000  loss 3.2145 ..." or "" while there is nothing to tell.
 std::string progress_line(const JobView& view);
 
-// Compares each view of a job with the one before.
-class EventLog {
- public:
-  // What happened since the last call, oldest first, a line each: "14:40:00  attempt 2 starts".
-  std::vector<std::string> update(const JobView& view, double now);
-  // Takes what lies behind as known, but for the last `keep` transitions.
-  void skip(const JobView& view, std::size_t keep);
-
- private:
-  std::size_t transitions_ = 0;
-  std::vector<std::int64_t> checkpoints_;  // newest of each stage; -1: none
-  bool checkpoints_known_ = false;
-  std::string notice_;
-};
-
-// How a job that is over ended, on one line: "done: 1000 steps, loss 3.2145, in 3 min 12 s".
-std::string result_line(const JobView& view);
+// `text` as lines of at most `width` columns, broken between words; all but the first are indented.
+std::vector<std::string> wrap(const std::string& text, int width, int indent);
 
 }  // namespace talaria::coordinator
