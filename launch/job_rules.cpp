@@ -13,8 +13,6 @@
 
 namespace talaria::launch {
 
-namespace {
-
 bool is_run_name(const std::string& name) {
   const auto is_allowed = [](unsigned char c) {
     return c < 0x80 && (std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-');
@@ -23,16 +21,15 @@ bool is_run_name(const std::string& name) {
          std::isalnum(static_cast<unsigned char>(name[0])) != 0;
 }
 
+namespace {
+
 void settle_job(const JobReader& reader, const Job& job) {
-  const char* const allowed =
-      "allowed: 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first, for example name = "
-      "\"first\"";
   if (!reader.given("job.name")) {
-    reader.refuse("job.name", fmt::format("missing; {}", allowed));
+    reader.refuse("job.name", fmt::format("missing; {}", kRunNameRule));
   }
   if (!is_run_name(job.job.name)) {
     reader.refuse("job.name",
-                  fmt::format("found the string {}; {}", in_quotes(job.job.name), allowed));
+                  fmt::format("found the string {}; {}", in_quotes(job.job.name), kRunNameRule));
   }
 }
 
@@ -271,6 +268,8 @@ void settle(const JobReader& reader, const Job* saved, Job& job) {
   settle_steps(reader, job);
   settle_numerics(reader, saved, job);
   settle_optimizer(reader, saved, job);
+  settle_cluster(reader, job);
+  settle_monitor(reader, job);
 }
 
 }  // namespace talaria::launch

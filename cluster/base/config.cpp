@@ -19,6 +19,8 @@ namespace talaria {
 struct ConfigFile::State {
   toml::table root;
   std::string name;
+  std::string text;
+  std::vector<std::string> overrides;
   std::vector<std::string> overridden;  // full keys
 };
 
@@ -126,6 +128,53 @@ bool is_digits(std::string_view text) {
   });
 }
 
+// Removes what the entries of [[stage]] say about the key `parts`.
+void drop_from_stages(toml::table& root, const std::vector<std::string>& parts) {
+  toml::array* const stages = root["stage"].as_array();
+  if (stages == nullptr) return;
+  for (toml::node& entry : *stages) {
+    toml::table* table = entry.as_table();
+    for (std::size_t i = 0; table != nullptr && i + 1 < parts.size(); ++i) {
+      toml::node* const inner = table->get(parts[i]);
+      table = inner == nullptr ? nullptr : inner->as_table();
+    }
+    // An override of one part is none of a stage's own keys (its name).
+    if (table != nullptr && parts.size() > 1) table->erase(parts.back());
+  }
+}
+
+// Puts `node`, with the lines it has, into `table` in place of what stands there.
+void move_into(toml::table& table, const toml::key& key, toml::node& node) {
+  table.erase(key);  // else the old key stays, with its line
+  node.visit([&](auto& value) { table.insert_or_assign(key, std::move(value)); });
+}
+
+// Moves the keys of the table `name` of `entry` into the table of that name of `root`.
+void lay_table_over(toml::table& root, toml::table& entry, const std::string& name) {
+  const auto at = entry.find(name);
+  if (at == entry.end() || !at->second.is_table()) return;
+  toml::node* const below = root.get(name);
+  if (below == nullptr) {
+    move_into(root, at->first, at->second);
+  } else if (below->is_table()) {
+    for (auto&& [key, value] : *at->second.as_table()) move_into(*below->as_table(), key, value);
+  }
+}
+
+// Moves the key `from` of `entry` to the key `to` of `root`, whose tables are made where missing.
+void lay_key_over(toml::table& root, toml::table& entry, const std::string& from,
+                  const std::vector<std::string>& to) {
+  const auto at = entry.find(from);
+  if (at == entry.end()) return;
+  toml::table* table = &root;
+  for (std::size_t i = 0; i + 1 < to.size(); ++i) {
+    if (table->get(to[i]) == nullptr) table->insert(to[i], toml::table{});
+    table = table->get(to[i])->as_table();
+    if (table == nullptr) return;  // whoever reads the table refuses it
+  }
+  move_into(*table, toml::key(to.back(), at->first.source()), at->second);
+}
+
 // Sets one "table.key=value" in `root` and returns its full key.
 std::string apply_override(toml::table& root, const std::string& text) {
   const std::size_t equals = text.find('=');
@@ -159,6 +208,7 @@ std::string apply_override(toml::table& root, const std::string& text) {
   } else {
     table->insert_or_assign(parts.back(), value);
   }
+  drop_from_stages(root, parts);
   return key;
 }
 
@@ -206,6 +256,8 @@ ConfigFile ConfigFile::parse(std::string_view text, const std::string& name,
                              const std::vector<std::string>& overrides) {
   auto state = std::make_shared<State>();
   state->name = name;
+  state->text = text;
+  state->overrides = overrides;
   try {
     state->root = toml::parse(text);
   } catch (const toml::parse_error& error) {
@@ -227,6 +279,19 @@ std::string ConfigFile::to_toml() const {
       ~(toml::format_flags::allow_literal_strings | toml::format_flags::allow_multi_line_strings);
   out << toml::toml_formatter{state_->root, flags} << "\n";
   return out.str();
+}
+
+ConfigFile ConfigFile::overlaid(const Overlay& overlay) const {
+  // Parsed anew: a copied node would have lost its line, a moved one keeps it.
+  ConfigFile result = parse(state_->text, state_->name, state_->overrides);
+  toml::table& root = result.state_->root;
+  toml::array* const array = root[overlay.array].as_array();
+  toml::table* const entry = array == nullptr ? nullptr : array->get_as<toml::table>(overlay.index);
+  TALARIA_CHECK(entry != nullptr, "no table {}[{}]", overlay.array, overlay.index);
+  for (const std::string& name : overlay.tables) lay_table_over(root, *entry, name);
+  for (const auto& [from, to] : overlay.keys) lay_key_over(root, *entry, from, split_key(to));
+  root.erase(overlay.array);
+  return result;
 }
 
 ConfigTable::ConfigTable(std::shared_ptr<const ConfigFile::State> owner, const void* node,
@@ -300,6 +365,24 @@ std::optional<std::string> ConfigTable::string(const std::string& key) {
     refuse(key, fmt::format("found {}; allowed: a string, in quotes", describe(*node)));
   }
   return node->as_string()->get();
+}
+
+std::optional<std::vector<std::string>> ConfigTable::strings(const std::string& key, bool or_one) {
+  known_.insert(key);
+  const toml::node* const node = as_table(node_).get(key);
+  if (node == nullptr) return std::nullopt;
+  if (or_one && node->is_string()) return std::vector<std::string>{node->as_string()->get()};
+  const std::string allowed =
+      fmt::format("allowed: {}an array of strings, [\"...\", ...]", or_one ? "a string or " : "");
+  if (!node->is_array()) refuse(key, fmt::format("found {}; {}", describe(*node), allowed));
+  std::vector<std::string> all;
+  for (const toml::node& element : *node->as_array()) {
+    if (!element.is_string()) {
+      refuse(key, fmt::format("element {} is {}; {}", all.size(), describe(element), allowed));
+    }
+    all.push_back(element.as_string()->get());
+  }
+  return all;
 }
 
 std::optional<int> ConfigTable::choice(const std::string& key,

@@ -5,13 +5,17 @@
 #include <bit>
 #include <cctype>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <random>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "cluster/base/error.h"
+#include "cluster/base/file.h"
 #include "cluster/base/text.h"
 
 namespace talaria {
@@ -277,6 +281,81 @@ TEST(Config, TheEffectiveFileReadsBackTheSame) {
   }
 }
 
+TEST(Config, AnEntryIsLaidOverTheTables) {
+  const ConfigFile file = ConfigFile::parse(
+      "[a]\ncount = 1\nword = 'x'\n[b]\ny = 1\n[[entry]]\n[[entry]]\npick = 'red'\n[entry.a]\n"
+      "word = 'z'\n[entry.c]\nw = 2\n[entry.d]\nv = 3\n",
+      "f.toml");
+  ConfigTable root = file.overlaid({.array = "entry",
+                                    .index = 1,
+                                    .tables = {"a", "b", "c"},
+                                    .keys = {{"pick", "a.pick"}, {"none", "a.none"}}})
+                         .root();
+  EXPECT_FALSE(root.has("entry"));
+  EXPECT_FALSE(root.has("d"));
+  ConfigTable a = *root.table("a");
+  EXPECT_EQ(a.integer("count"), 1);
+  EXPECT_EQ(a.string("word"), "z");
+  EXPECT_EQ(a.string("pick"), "red");
+  EXPECT_FALSE(a.has("none"));
+  EXPECT_EQ(a.where("count"), "f.toml:2");
+  EXPECT_EQ(a.where("word"), "f.toml:10");
+  EXPECT_EQ(a.where("pick"), "f.toml:8");
+  EXPECT_EQ(root.table("b")->where("y"), "f.toml:5");
+  EXPECT_EQ(root.table("c")->where("w"), "f.toml:12");
+  // And the file itself is as it was.
+  EXPECT_EQ(file.root().table("a")->string("word"), "x");
+}
+
+TEST(Config, ArraysOfStrings) {
+  const ConfigFile file = ConfigFile::parse("all = ['x', \"y\"]\nnone = []\none = 'x'", "f.toml");
+  ConfigTable root = file.root();
+  EXPECT_EQ(root.strings("all"), (std::vector<std::string>{"x", "y"}));
+  EXPECT_EQ(root.strings("none"), std::vector<std::string>());
+  EXPECT_EQ(root.strings("absent"), std::nullopt);
+  EXPECT_EQ(root.strings("one", true), std::vector<std::string>{"x"});
+  EXPECT_THROW(root.strings("one"), UsageError);
+}
+
+TEST(Text, QuotedWordsReachACommandAsTheyAre) {
+  std::string every;  // byte but NUL, which no argument can hold
+  for (int byte = 1; byte < 256; ++byte) every += static_cast<char>(byte);
+  const std::vector<std::string> words = {"",
+                                          "a",
+                                          every,
+                                          "'",
+                                          "a'b''c",
+                                          "$(id)`id`$HOME",
+                                          "-x",
+                                          "a b",
+                                          "\n#SBATCH -x\n",
+                                          "~",
+                                          "*",
+                                          "#",
+                                          "!",
+                                          "a=b",
+                                          "{a,b}",
+                                          "\\",
+                                          std::string(10240, '\'')};
+  std::string script = "printf '%s\\0'";
+  std::string expected;
+  for (const std::string& word : words) {
+    script += " " + shell_quote(word);
+    expected += word + '\0';
+  }
+  EXPECT_EQ(shell_quote("/x/y-1.0,z:%j"), "/x/y-1.0,z:%j");
+  const auto path =
+      std::filesystem::temp_directory_path() / fmt::format("talaria_quote_{}.sh", ::getpid());
+  write_file_atomic(path, script);
+  const auto out = path.string() + ".out";
+  for (const char* shell : {"sh", "bash"}) {
+    ASSERT_EQ(std::system((std::string(shell) + " " + path.string() + " >" + out).c_str()), 0);
+    EXPECT_EQ(read_file(out), expected) << shell;
+  }
+  std::filesystem::remove(path);
+  std::filesystem::remove(out);
+}
+
 TEST(Text, NearestWordIsNearOrNone) {
   EXPECT_EQ(edit_distance("kitten", "sitting"), 3);
   EXPECT_EQ(edit_distance("ab", "ba"), 1);
@@ -287,6 +366,11 @@ TEST(Text, NearestWordIsNearOrNone) {
 
 TEST(Text, MessagesStayOnOneLine) {
   EXPECT_EQ(one_line("a\nb\tc\x01\x7f é"), "a\\nb\\tc\\x01\\x7f é");
+  EXPECT_EQ(one_line("\xc2\x9b"
+                     "31m \xe2\x80\xae \xf0\x9f\x98\x80"),
+            "\\u009b31m \\u202e \xf0\x9f\x98\x80");
+  EXPECT_EQ(one_line("\xff\xc0\x80\xed\xa0\x80\xe2\x82"),
+            "\\xff\\xc0\\x80\\xed\\xa0\\x80\\xe2\\x82");
   EXPECT_EQ(in_quotes(std::string(59, 'x') + "é é"), "\"" + std::string(59, 'x') + "...\"");
   EXPECT_EQ(join_or({"a", "b", "c"}), "a, b or c");
 }
