@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "cluster/base/error.h"
+#include "cluster/base/text.h"
 #include "launch/attempt/command_line.h"
 #include "tests/support/child_process.h"
 
