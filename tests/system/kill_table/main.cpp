@@ -171,7 +171,7 @@ void Table::judge(const Row& row, const std::string& run, const Scene& scene,
     if (!scratch_before.contains(path)) blow.complaints.push_back(path + " is left");
   }
   for (const std::string& id : attempt_ids(folder)) {
-    expect(!control_group(id), "a control group is left");
+    expect(control_groups(id).empty(), "a control group is left");
   }
   if (!blow.complaints.empty()) blow.output = ended.output;
 }

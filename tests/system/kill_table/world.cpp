@@ -164,16 +164,17 @@ std::set<std::string> scratch_paths(const std::set<std::string>& ids) {
   return paths;
 }
 
-std::optional<fs::path> control_group(const std::string& attempt_id) {
+std::vector<fs::path> control_groups(const std::string& attempt_id) {
+  std::vector<fs::path> found;
   std::error_code error;
   for (fs::recursive_directory_iterator at("/sys/fs/cgroup", error);
        !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
-    if (at->is_directory(error) &&
-        at->path().filename().string().find(attempt_id) != std::string::npos) {
-      return at->path();
+    const std::string name = at->path().filename();
+    if (at->is_directory(error) && name.find(attempt_id) != std::string::npos) {
+      found.push_back(at->path());
     }
   }
-  return std::nullopt;
+  return found;
 }
 
 }  // namespace talaria::kill_table

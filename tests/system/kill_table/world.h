@@ -40,7 +40,7 @@ std::vector<boost::json::object> events(const std::filesystem::path& run, const 
 // whose names do not tell whose they are.
 std::set<std::string> scratch_paths(const std::set<std::string>& ids);
 
-// The folder of a memory control group of this attempt, if the launcher made one.
-std::optional<std::filesystem::path> control_group(const std::string& attempt_id);
+// The folders of this attempt's control groups, where the launcher made any.
+std::vector<std::filesystem::path> control_groups(const std::string& attempt_id);
 
 }  // namespace talaria::kill_table
