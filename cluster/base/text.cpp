@@ -16,21 +16,26 @@ bool is_control(char32_t c) {
          (c >= 0x2066 && c <= 0x2069);
 }
 
-// Bytes of the character that `text` begins with; 0 where it is a control character or not UTF-8.
-std::size_t printable_length(std::string_view text) {
+struct Character {
+  char32_t code = 0;
+  std::size_t bytes = 0;  // 0: not UTF-8
+};
+
+// The character that `text` begins with.
+Character first_character(std::string_view text) {
   const auto first = static_cast<unsigned char>(text[0]);
-  if (first < 0x80) return is_control(first) ? 0 : 1;
+  if (first < 0x80) return {first, 1};
   const std::size_t length = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-  if (length == 0 || first > 0xF4 || text.size() < length) return 0;
+  if (length == 0 || first > 0xF4 || text.size() < length) return {};
   char32_t c = first & (0x7FU >> length);
   for (std::size_t i = 1; i < length; ++i) {
     const auto next = static_cast<unsigned char>(text[i]);
-    if ((next & 0xC0) != 0x80) return 0;
+    if ((next & 0xC0) != 0x80) return {};
     c = (c << 6) | (next & 0x3FU);
   }
   constexpr char32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (c < kLeast[length] || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF)) return 0;
-  return is_control(c) ? 0 : length;
+  if (c < kLeast[length] || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF)) return {};
+  return {c, length};
 }
 
 }  // namespace
@@ -41,10 +46,10 @@ std::string one_line(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
     const char c = text[at];
     const auto byte = static_cast<unsigned char>(c);
-    const std::size_t length = printable_length(text.substr(at));
-    if (length > 0) {
-      line += text.substr(at, length);
-      at += length;
+    const Character character = first_character(text.substr(at));
+    if (character.bytes > 0 && !is_control(character.code)) {
+      line += text.substr(at, character.bytes);
+      at += character.bytes;
       continue;
     }
     if (c == '\n') {
@@ -57,6 +62,16 @@ std::string one_line(std::string_view text) {
     ++at;
   }
   return line;
+}
+
+std::size_t utf8_prefix(std::string_view text) {
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const Character character = first_character(text.substr(at));
+    if (character.bytes == 0) break;
+    at += character.bytes;
+  }
+  return at;
 }
 
 std::string in_quotes(std::string_view text) {

@@ -13,6 +13,9 @@ namespace talaria {
 // terminal obeys it; so are C1 controls, marks of direction, and bytes that are not UTF-8.
 std::string one_line(std::string_view text);
 
+// Bytes up to the first that is not UTF-8; all of them where the text is UTF-8.
+std::size_t utf8_prefix(std::string_view text);
+
 // The text in double quotes, on one line, cut after about 60 characters.
 std::string in_quotes(std::string_view text);
 

@@ -41,7 +41,7 @@ struct RankExit {
   int signal = 0;
   bool out_of_memory = false;
   bool orphaned = false;  // what had started it (mpirun, orted) was gone first; never the cause
-  double started = 0.0;  // wall seconds
+  double started = 0.0;   // wall seconds
   double ended = 0.0;
   std::string phase;  // in which it ended: "step", "save", ... ("" where the worker told nothing)
   std::int64_t step = 0;  // steps it had done

@@ -220,8 +220,7 @@ AttemptSpec parse_spec(const std::string& text) {
     spec.environment.emplace_back(reader.text("environment", pair.get_array()[0]),
                                   reader.text("environment", pair.get_array()[1]));
   }
-  spec.memory_limit =
-      reader.integer("memory_limit", 0, std::numeric_limits<std::int64_t>::max());
+  spec.memory_limit = reader.integer("memory_limit", 0, std::numeric_limits<std::int64_t>::max());
   spec.stopped_seconds = reader.seconds("stopped_seconds");
   spec.stop_grace_seconds = reader.seconds("stop_grace_seconds");
   check_spec(spec, reader);

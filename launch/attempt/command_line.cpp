@@ -42,8 +42,7 @@ std::string host_list(const std::vector<std::string>& hosts) {
 }  // namespace
 
 CommandLine mpirun_command(const Job& job, const Tools& tools, const std::string& run_directory,
-                           int attempt, const std::string& attempt_id,
-                           const std::string& scratch) {
+                           int attempt, const std::string& attempt_id, const std::string& scratch) {
   CommandLine command;
   std::vector<std::string>& argv = command.argv;
   const auto add = [&argv](std::initializer_list<std::string> words) {

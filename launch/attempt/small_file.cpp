@@ -26,8 +26,7 @@ std::string read_from(int fd, off_t offset, std::size_t most, const fs::path& pa
   std::string content;
   char buffer[1 << 14];
   while (content.size() < most) {
-    const ssize_t got =
-        ::pread(fd, buffer, std::min(sizeof buffer, most - content.size()), offset);
+    const ssize_t got = ::pread(fd, buffer, std::min(sizeof buffer, most - content.size()), offset);
     if (got < 0 && errno == EINTR) continue;
     check_sys(got, "read", path.string());
     if (got == 0) break;
