@@ -94,6 +94,7 @@ int rank_command(int argc, char** argv) {
   app.add_option("--job", options.job_file, "the job file (TOML)")->required();
   app.add_option("--set", options.overrides, "table.key=value, in place of what the file says")
       ->allow_extra_args(false);
+  app.add_option("--stage", options.stage, "the one to run, of a job file with [[stage]]");
   app.add_option("--run-dir", options.run_directory, "default: runs/<job.name>");
   app.add_option("--attempt", options.attempt, "number of this attempt; default: the next one");
   app.add_option("--progress", progress, "on stderr; auto: a bar on a terminal, else lines")

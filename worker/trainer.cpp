@@ -14,6 +14,7 @@
 #include "cluster/base/clock.h"
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
+#include "launch/stages.h"
 #include "worker/checkpointing.h"
 #include "worker/engine.h"
 #include "worker/exchange.h"
@@ -89,7 +90,8 @@ class Trainer {
 };
 
 void Trainer::prepare_as_leader() {
-  ConfigFile file = ConfigFile::load(options_.job_file, options_.overrides);
+  const ConfigFile file =
+      launch::stage_file(ConfigFile::load(options_.job_file, options_.overrides), options_.stage);
   job_ = launch::parse_job(file);
   const parallel::Layout& layout = job_.parallel.layout;
   if (layout.world_size() != process_.size()) {
