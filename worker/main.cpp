@@ -134,6 +134,7 @@ void add_options(CLI::App& app, RankCommand& command) {
   app.add_option("--job", train.job_file, "the job file (TOML)")->required();
   app.add_option("--set", train.overrides, "table.key=value, in place of what the file says")
       ->allow_extra_args(false);
+  app.add_option("--stage", train.stage, "the one to run, of a job file with [[stage]]");
   app.add_option("--run-dir", train.run_directory, "default: runs/<job.name>");
   app.add_option("--attempt", train.attempt, "number of this attempt; default: the next one");
   app.add_option("--attempt-id", train.attempt_id,
