@@ -72,7 +72,8 @@ CommandLine mpirun_command(const Job& job, const Tools& tools, const std::string
   set("oob_tcp_keepalive_probes", "3");
   add({tools.launch, "rank", "--attempt-dir", folder, "--"});
   add({tools.worker, "--job", folder + "/job.toml", "--run-dir", run_directory, "--attempt",
-       std::to_string(attempt), "--attempt-id", attempt_id, "--progress", "none"});
+       std::to_string(attempt), "--attempt-id", attempt_id, "--attempt-dir", folder, "--progress",
+       "none"});
   // Open MPI refuses root without both; they mean nothing to another user.
   command.environment = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}};
   return command;
