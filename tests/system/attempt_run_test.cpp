@@ -37,10 +37,11 @@ class AttemptRun : public testing::Test {
   std::string run_directory(const std::string& run) const { return (jobs_.path() / run).string(); }
 
   AttemptSpec spec(const std::string& run, int attempt) const {
-    const Job job = parse_job(ConfigFile::load(
-        (jobs_.path() / "job.toml").string(),
-        {"parallel.tensor=2", "parallel.data=2", "train.micro_batch=1", "checkpoint.every=10",
-         "job.numerics=invariant", "job.virtual_shards=2", "job.sample_groups=2"}));
+    const Job job = parse_job(
+        ConfigFile::load((jobs_.path() / "job.toml").string(),
+                         {"parallel.tensor=2", "parallel.data=2", "train.micro_batch=1",
+                          "checkpoint.every=5", "train.steps=30", "job.numerics=invariant",
+                          "job.virtual_shards=2", "job.sample_groups=2"}));
     AttemptSpec spec;
     spec.attempt_id = fmt::format("test-{}-{}-{}", ::getpid(), run, attempt);
     spec.attempt = attempt;
@@ -104,7 +105,7 @@ TEST_F(AttemptRun, KilledStoppedAndContinuedToTheSameBits) {
   double killed = 0.0;
   const AttemptSpec first = spec("run", 1);
   const ExitReport failed = run(first, [&] {
-    if (killed > 0.0 || steps("run") < 12) return;
+    if (killed > 0.0 || steps("run") < 7) return;
     killed = wall_seconds();
     ::kill(worker(first.attempt_id, 3), SIGKILL);
   });
@@ -115,18 +116,18 @@ TEST_F(AttemptRun, KilledStoppedAndContinuedToTheSameBits) {
   EXPECT_EQ(failed.first->rank, 3);
   EXPECT_EQ(failed.first->signal, SIGKILL);
   EXPECT_THAT(failed.first->phase, testing::AnyOf("step", "save", "evaluate"));
-  EXPECT_GE(failed.first->step, 11);
+  EXPECT_GE(failed.first->step, 6);
   EXPECT_THAT(failed.reason, testing::MatchesRegex("rank 3 on .* was killed by signal 9 "
                                                    "\\(SIGKILL\\) in .*step [0-9]+"));
 
   const AttemptSpec second = spec("run", 2);
   bool asked = false;
   const ExitReport stopped = run(second, [&] {
-    if (!asked && steps("run") >= 20)
+    if (!asked && steps("run") >= 12)
       asked = signal_launcher(second.run_directory, second.attempt_id, SIGTERM);
   });
   EXPECT_EQ(stopped.outcome, Outcome::kStopped) << stopped.reason;
-  EXPECT_LT(steps("run"), 60);
+  EXPECT_LT(steps("run"), 30);
 
   const ExitReport done = run(spec("run", 3), [] {});
   EXPECT_EQ(done.outcome, Outcome::kDone) << done.reason;
