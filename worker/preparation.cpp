@@ -7,6 +7,7 @@
 
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
+#include "cluster/base/text.h"
 #include "launch/stages.h"
 #include "storage/checkpoint/verify.h"
 #include "worker/exchange.h"
@@ -155,7 +156,7 @@ int check_job(const TrainOptions& options) {
     log_unnamed(error.what());
     return kExitUsage;
   }
-  log_unnamed(fmt::format("{}: valid", options.job_file));
+  fmt::print("{}: valid\n", one_line(options.job_file));
   return kExitDone;
 }
 

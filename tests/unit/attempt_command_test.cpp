@@ -39,7 +39,7 @@ TEST(CommandLine, OneNode) {
   EXPECT_TRUE(text.ends_with(
       "/bin/talaria-launch rank --attempt-dir /r u/n/attempt-003 -- /bin/talaria-worker --job "
       "/r u/n/attempt-003/job.toml --run-dir /r u/n --attempt 3 --attempt-id j1-a003 "
-      "--progress none "))
+      "--attempt-dir /r u/n/attempt-003 --progress none "))
       << text;
   EXPECT_THAT(text, testing::Not(HasSubstr("--host")));
 }
