@@ -4,6 +4,7 @@
 #include "cluster/base/config.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <sstream>
 #include <utility>
@@ -222,6 +223,10 @@ ConfigFile::~ConfigFile() = default;
 ConfigFile::ConfigFile(ConfigFile&&) noexcept = default;
 
 ConfigFile ConfigFile::load(const std::string& path, const std::vector<std::string>& overrides) {
+  if (path.size() >= PATH_MAX) {
+    refuse_line(fmt::format("{}: {} bytes; allowed: a path of at most {} bytes", in_quotes(path),
+                            path.size(), PATH_MAX - 1));
+  }
   std::string text;
   try {
     text = read_file(path);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <sstream>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -16,7 +17,8 @@ namespace {
 constexpr int kMostParts = 32;
 
 // Follows strings, comments and dotted keys, and stops at the first character that the parser must
-// not see: one beyond ASCII where none may stand, or the dot before a key's part too many.
+// not see: one beyond ASCII where none may stand, or the dot before a key's part too many. In
+// broken text a quote may stand where the parser sees no string, so this knows where one may begin.
 class Walk {
  public:
   explicit Walk(std::string_view text) : text_(text) {}
@@ -28,11 +30,11 @@ class Walk {
       if (is_foreign(c)) break;
       if (c == '#') {
         skip_to('\n');
-      } else if (c == '"' || c == '\'') {
+      } else if ((c == '"' || c == '\'') && begins_string()) {
         skip_string(c);
       } else {
         if (c == '.' && ++dots_ >= kMostParts) break;
-        if (std::string_view("=,[]{}\n").find(c) != std::string_view::npos) dots_ = 0;
+        if (std::string_view("=,[]{}\n").find(c) != std::string_view::npos) follow(c);
         ++at_;
       }
     }
@@ -40,6 +42,37 @@ class Walk {
   }
 
  private:
+  // What encloses the place, and whether it is right of the '=' there.
+  struct Level {
+    char open = '\n';  // '[' of an array, '{' of a table, else the file
+    bool in_value = false;
+  };
+
+  void follow(char c) {
+    dots_ = 0;
+    Level& level = levels_.back();
+    if (c == '=') {
+      broken_ = broken_ || level.in_value;
+      level.in_value = true;
+    } else if (c == '\n' && level.open == '\n') {
+      level.in_value = false;
+    } else if (c == ',' && level.open == '{') {
+      level.in_value = false;
+    } else if (c == '{' || (c == '[' && level.in_value)) {  // else it is a [header]
+      levels_.push_back({c, c == '['});
+    } else if (levels_.size() > 1 &&
+               ((c == '}' && level.open == '{') || (c == ']' && level.open == '['))) {
+      levels_.pop_back();
+    }
+  }
+
+  bool begins_string() const {
+    if (broken_) return false;
+    if (at_ == 0) return true;
+    return std::string_view(levels_.back().in_value ? " \t\r\n=,[" : " \t\r\n,{[.")
+               .find(text_[at_ - 1]) != std::string_view::npos;
+  }
+
   static bool is_foreign(char c) { return static_cast<unsigned char>(c) >= 0x80; }
   bool starts_with(std::string_view word) const { return text_.substr(at_).starts_with(word); }
   void skip_to(char c) { at_ = std::min(text_.find(c, at_), text_.size()); }
@@ -93,6 +126,8 @@ class Walk {
   std::string_view text_;
   std::size_t at_ = 0;
   int dots_ = 0;  // since the key began
+  std::vector<Level> levels_ = {{}};
+  bool broken_ = false;  // a second '=': no string begins after it
   bool stray_ = false;
 };
 

@@ -33,6 +33,7 @@ class Replay : public testing::TestWithParam<Target> {
     for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
     std::sort(files.begin(), files.end());
     std::vector<std::string> texts;
+    texts.reserve(files.size());
     for (const fs::path& file : files) texts.push_back(read_file(file));
     return texts;
   }

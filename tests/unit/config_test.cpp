@@ -182,6 +182,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Broken{"[a]\nword = \"x\\ä\"", "f.toml:2: a.word: the character \"ä\""},
                     Broken{"[a]\nword = \"\"\"x\\ \n  ä\"\"\"", "f.toml:3: a: the character \"ä\""},
                     Broken{"[a]\nword = 'x\nä", "f.toml:3: a: the character \"ä\""},
+                    Broken{"[a]\nany = 4z\"[jä", "f.toml:2: a.any: the character \"ä\""},
                     Broken{"[a]\nany = 1\xc2\xa0", "f.toml:2: a.any: the character "},
                     Broken{"[a]\n# \xed\xa0\x80", "f.toml:2: a: byte 0xed is not UTF-8"},
                     Broken{"= 3", "f.toml:1: "}, Broken{"<html>", "f.toml:1: "}),
@@ -246,6 +247,9 @@ TEST(Config, AMissingFileIsOneLine) {
   EXPECT_EQ(complaint([] { ConfigFile::load("/no/such.toml"); }),
             "/no/such.toml: open /no/such.toml: No such file or directory (errno 2); allowed: the "
             "path of a readable TOML file");
+  EXPECT_EQ(
+      complaint([] { ConfigFile::load(std::string(10240, 'x')); }),
+      "\"" + std::string(60, 'x') + "...\": 10240 bytes; allowed: a path of at most 4095 bytes");
   EXPECT_THAT(complaint([] { ConfigFile::load("/"); }), HasSubstr("Is a directory"));
 }
 
