@@ -5,6 +5,11 @@ find_package(Threads REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
 find_package(fmt REQUIRED)
 find_package(tomlplusplus REQUIRED)
+if(TALARIA_SANITIZE MATCHES "fuzzer")
+  # The parser as headers, so that it is instrumented too.
+  set_target_properties(tomlplusplus::tomlplusplus PROPERTIES INTERFACE_COMPILE_OPTIONS ""
+    INTERFACE_COMPILE_DEFINITIONS TOML_HEADER_ONLY=1)
+endif()
 # Debian's dnnl-config.cmake wants OpenCL's headers, which nothing here uses.
 find_path(DNNL_INCLUDE dnnl.hpp REQUIRED)
 find_library(DNNL_LIBRARY dnnl REQUIRED)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The messages of the rank channel and their frames: 4 bytes big-endian length, then a JSON object
-// {"type": "beat", ...}. Parsing treats its input as hostile: it never throws anything but Error
-// and never allocates more than the frame's length.
+// {"type": "beat", ...} without nested values. Parsing treats its input as hostile: it never throws
+// anything but Error and allocates at most a small multiple of the frame's length.
 #pragma once
 
 #include <cstdint>
@@ -52,7 +52,8 @@ struct Stop {};  // stop with a checkpoint, like SIGUSR1
 
 using RankMessage = std::variant<Hello, Beat, Bye, Welcome, Refused, Stop>;
 
-// The whole frame, length included.
+// The whole frame, length included. Names must be plain ASCII of at most 256 bytes; a host or
+// reason is made so (other bytes become "?"), a reason is cut after 1024.
 std::string encode_frame(const RankMessage& message);
 // The body of one frame. Throws Error saying what is wrong with it.
 RankMessage decode_body(std::string_view body);

@@ -19,6 +19,7 @@ struct AttemptSpec {
   std::string attempt_id;  // [a-z0-9-], unique for ever; TALARIA_ATTEMPT_ID of every process
   int attempt = 1;         // number in the run directory; the fencing number
   int ranks = 1;
+  int nodes = 1;  // that argv starts ranks on; above 1, mpirun gets seconds to end the others'
   std::string run_directory;      // absolute; of the stage
   std::string working_directory;  // absolute; where relative paths of the job file begin
   std::string job_toml;           // the stage's effective job file -> attempt-NNN/job.toml
@@ -39,7 +40,8 @@ struct RankExit {
   int exit_code = 0;  // when signal is 0
   int signal = 0;
   bool out_of_memory = false;
-  double started = 0.0;  // wall seconds
+  bool orphaned = false;  // what had started it (mpirun, orted) was gone first; never the cause
+  double started = 0.0;   // wall seconds
   double ended = 0.0;
   std::string phase;  // in which it ended: "step", "save", ... ("" where the worker told nothing)
   std::int64_t step = 0;  // steps it had done
@@ -60,9 +62,15 @@ struct ExitReport {
   std::optional<RankExit> first;  // the rank that ended first with neither 0 nor 75
   std::vector<std::string>
       last_lines;                // of that rank's log, or of launcher.log; at most 20, one_line()d
-  std::vector<RankExit> ranks;   // all that are known, by rank
+  std::vector<RankExit> ranks;   // that are known, by rank; of very many (kMostRanks), the first
   std::vector<pid_t> survivors;  // that could not be killed; empty unless the kernel holds them
 };
+
+// [a-z0-9-], 1 to 100 of them.
+bool is_attempt_id(const std::string& id);
+
+// So that exit.json stays within kMostFileBytes.
+inline constexpr std::size_t kMostRanks = 2000;
 
 std::string to_json(const AttemptSpec& spec);
 AttemptSpec parse_spec(const std::string& text);  // throws Error
@@ -75,16 +83,24 @@ RankExit parse_rank_exit(const std::string& text);  // throws Error
 std::filesystem::path attempt_folder(const std::filesystem::path& run_directory, int attempt);
 std::string rank_file(int rank, const char* ending);  // rank_file(3, ".log") = "rank-00003.log"
 
-// Who holds RUN/launch.lock.
+// Who holds RUN/launch.lock. That it is held is certain; the rest is what the file says ("pid 17 on
+// host, attempt ID"), and 0 or empty where it says nothing sensible.
 struct LauncherState {
   bool alive = false;
   pid_t pid = 0;
   std::string host;
   std::string attempt_id;  // of the attempt it runs
 };
-// Looks without taking the lock. A missing file: nobody.
+// Looks without taking the lock. A missing file: nobody. Throws Error for something that is no
+// file.
 LauncherState find_launcher(const std::filesystem::path& run_directory);
-// RUN/attempt-NNN/exit.json, or nothing while there is none. Throws Error for a damaged one.
+// Sends a signal to the launcher of this attempt. False, and nothing sent, unless it holds the
+// lock, on this machine, in a process that belongs to the owner of the lock's file: so a file in a
+// user's folder can never direct a signal of root at a process that is not the user's.
+bool signal_launcher(const std::filesystem::path& run_directory, const std::string& attempt_id,
+                     int signal);
+// RUN/attempt-NNN/exit.json, or nothing while there is none. Throws Error for a damaged one,
+// without a word of its content.
 std::optional<ExitReport> read_exit(const std::filesystem::path& run_directory, int attempt);
 
 }  // namespace talaria::launch
