@@ -100,4 +100,13 @@ Result<DiskSpeed> measure_disk(const fs::path& folder, std::int64_t most_bytes,
   }
 }
 
+std::string why_not_writable(const fs::path& folder) {
+  try {
+    open_nameless(folder);
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 }  // namespace talaria::inventory

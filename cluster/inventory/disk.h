@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include "cluster/base/error.h"
 
@@ -24,5 +25,8 @@ struct DiskSpeed {
 Result<DiskSpeed> measure_disk(const std::filesystem::path& folder,
                                std::int64_t most_bytes = std::int64_t{256} << 20,
                                double most_seconds = 1.0);
+
+// "" when a file can be made in the folder, which is tried with one that has no name; else why not.
+std::string why_not_writable(const std::filesystem::path& folder);
 
 }  // namespace talaria::inventory

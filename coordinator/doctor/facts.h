@@ -59,6 +59,7 @@ struct MpirunFacts {
 // Ranks that were really started, by mpirun, in the way that jobs are.
 struct RanksFacts {
   bool tried = false;
+  std::string untried;  // why not
   int wanted = 2;
   int met = 0;           // how many reached one another
   double seconds = 0.0;  // from start to end

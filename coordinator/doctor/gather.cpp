@@ -25,6 +25,8 @@ constexpr double kToolSeconds = 5.0;
 constexpr int kRanksSeconds = 10;
 // On fewer cores than the quickstart has ranks, one rank more than cores proves that this works.
 constexpr int kManyCores = 8;
+// With 8 MiB, Open MPI 4.1.4 was seen to hang before the first rank; with 12 MiB 3 ranks met.
+constexpr std::int64_t kSharedMemoryToTry = std::int64_t{16} << 20;
 
 // A folder for MPI's files that goes away with the object: where jobs put theirs.
 class Scratch {
@@ -86,10 +88,21 @@ MpirunFacts ask_mpirun(const std::string& program, const std::string& path) {
   return mpirun;
 }
 
+// "" where mpirun can be tried.
+std::string why_not_try(const Facts& facts) {
+  if (facts.mpirun.version.empty()) return "there is no mpirun of Open MPI";
+  if (!facts.worker.probe) return "the worker does not start";
+  if (facts.node.shared_memory.mounted && facts.node.shared_memory.free < kSharedMemoryToTry) {
+    return "/dev/shm is so small that mpirun would wait for ever";
+  }
+  return "";
+}
+
 // Starts talaria-worker --probe on several ranks, as jobs are started.
 RanksFacts try_ranks(const Facts& facts) {
   RanksFacts ranks;
-  if (facts.mpirun.version.empty() || !facts.worker.probe) return ranks;
+  ranks.untried = why_not_try(facts);
+  if (!ranks.untried.empty()) return ranks;
   ranks.tried = true;
   const int cores = facts.node.cpu.usable();
   ranks.wanted = cores < kManyCores ? cores + 1 : 2;
@@ -136,15 +149,12 @@ std::string registry_of(const Environment& environment) {
   return environment.home.empty() ? "" : environment.home + "/.local/state/talaria";
 }
 
-// "" where the folder can be written to, or made, without trying it.
-std::string why_not_writable(const fs::path& folder) {
+// "" where the folder can be written to, or made, which is not done.
+std::string why_no_records(const fs::path& folder) {
   std::error_code error;
   fs::path at = folder;
-  while (!at.empty() && !fs::exists(at, error) && at != at.parent_path()) at = at.parent_path();
-  if (::access(at.c_str(), W_OK | X_OK) == 0) {
-    return fs::is_directory(at, error) ? "" : fmt::format("{} is no folder", at.string());
-  }
-  return describe_errno("write to", at.string(), errno);
+  while (at.has_relative_path() && !fs::exists(at, error)) at = at.parent_path();
+  return inventory::why_not_writable(at);
 }
 
 }  // namespace
@@ -181,7 +191,7 @@ Facts gather_facts(const launch::Tools& tools, const Environment& environment,
   facts.disk = ask_disk(folder);
   facts.loopback_trouble = try_loopback();
   facts.registry = registry_of(environment);
-  if (!facts.registry.empty()) facts.registry_trouble = why_not_writable(facts.registry);
+  if (!facts.registry.empty()) facts.registry_trouble = why_no_records(facts.registry);
   return facts;
 }
 

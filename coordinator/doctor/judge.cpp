@@ -2,6 +2,8 @@
 // The programs and libraries: talaria-worker, MPI, HDF5, oneDNN, Slurm.
 #include "coordinator/doctor/judge.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <iterator>
 
 #include <fmt/format.h>
@@ -83,8 +85,7 @@ Finding judge_mpirun(const Facts& facts) {
 Finding judge_ranks(const Facts& facts) {
   const RanksFacts& ranks = facts.ranks;
   if (!ranks.tried) {
-    return {"ranks", Level::kMissing, "not tried: that takes mpirun and a worker that starts", "",
-            false};
+    return {"ranks", Level::kMissing, "not tried: " + ranks.untried, "", false};
   }
   if (ranks.timed_out) {
     return {"ranks", Level::kMissing,
@@ -147,6 +148,17 @@ Finding judge_slurm(const inventory::Slurm& slurm) {
           "apt-get install slurm-client", false};
 }
 
+// Ranks that do not start for a reason that has its own line need no other advice.
+void point_to_cause(std::vector<Finding>& findings) {
+  const auto stops = [](const Finding& finding) {
+    return finding.stops && finding.item != "ranks";
+  };
+  if (std::none_of(findings.begin(), findings.end(), stops)) return;
+  for (Finding& finding : findings) {
+    if (finding.item == "ranks" && finding.stops) finding.remedy = "mend the other lines first";
+  }
+}
+
 }  // namespace
 
 const char* level_name(Level level) {
@@ -178,6 +190,7 @@ std::vector<Finding> judge(const Facts& facts) {
     std::vector<Finding> more = part(facts);
     std::move(more.begin(), more.end(), std::back_inserter(findings));
   }
+  point_to_cause(findings);
   return findings;
 }
 

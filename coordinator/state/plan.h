@@ -60,7 +60,9 @@ struct Limits {
 // Seconds before the attempt after `failures` failures in a row (1, 2, ...): 0.5, 1, 2, ... 60.
 double backoff_seconds(int failures);
 
-// Starts: strictly first in, first out by job id, then stage; a stage in backoff keeps its slot.
+// Starts, when reconcile() has nothing more to do (a stage that has just ended may make way for one
+// of its own job, which goes before later jobs): strictly first in, first out by job id, then
+// stage; a stage in backoff keeps its slot.
 std::vector<Action> schedule(const std::vector<JobRow>& jobs, const Limits& limits, double now);
 
 // Everything else, for all unended jobs, to be done in this order; each stage is advanced by what

@@ -170,6 +170,8 @@ void RunFolder::write_channel(int attempt, const std::string& address) const {
   const AsUser rights(user_);
   try_to("channel", [&] {
     const fs::path path = launch::attempt_folder(path_, attempt) / "channel";
+    // A launcher that has not begun yet will write it.
+    if (!fs::exists(path.parent_path())) return;
     const fs::path temporary = path.string() + ".new";
     write_own(temporary, O_TRUNC, 0644, address + "\n");
     fs::rename(temporary, path);

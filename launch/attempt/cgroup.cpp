@@ -52,7 +52,7 @@ std::optional<Mount> read_mount(const std::string& line) {
 std::optional<fs::path> under(const Mount& mount, const fs::path& path) {
   const fs::path relative = path.lexically_relative(mount.root);
   if (relative.empty() || relative.begin()->string() == "..") return std::nullopt;
-  return (mount.point / relative).lexically_normal();
+  return relative == "." ? mount.point : mount.point / relative;
 }
 
 bool write_value(const fs::path& file, const std::string& value) {

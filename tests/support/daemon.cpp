@@ -24,6 +24,13 @@ namespace json = boost::json;
 const std::string kTalaria = std::string(TALARIA_BIN_DIR) + "/talaria";
 constexpr double kStartSeconds = 10.0;
 
+// How often a coordinator has said in this log that it serves.
+std::size_t times_served(const std::string& log) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = log.find(": serves ", at)) != std::string::npos; ++at) ++count;
+  return count;
+}
+
 void nap(int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); }
 
 }  // namespace
@@ -48,6 +55,8 @@ void Daemon::start(const std::vector<std::string>& more) {
   argv.insert(argv.end(), options_.begin(), options_.end());
   argv.insert(argv.end(), more.begin(), more.end());
   const std::string log = state_directory_.string() + ".log";
+  append_line(log, "-- start");
+  const std::size_t before = times_served(read_file(log));
   pid_ = check_sys(::fork(), "fork", kTalaria);
   if (pid_ == 0) {
     const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
@@ -60,7 +69,8 @@ void Daemon::start(const std::vector<std::string>& more) {
     ::_exit(127);
   }
   const double deadline = monotonic_seconds() + kStartSeconds;
-  while (!dead() && monotonic_seconds() < deadline && ask({"ps"}, 5).exit_code != 0) nap(20);
+  while (!dead() && monotonic_seconds() < deadline && times_served(read_file(log)) == before)
+    nap(10);
 }
 
 void Daemon::kill(int signal) {

@@ -109,11 +109,19 @@ std::map<StageKey, Observation> SimulatedCoordinator::observe(const std::vector<
   return all;
 }
 
-void SimulatedCoordinator::tick() {
-  std::vector<JobRow> jobs = store_.unended_jobs();
-  for (const Action& action : reconcile(jobs, observe(jobs), world_.now)) act(jobs, action);
-  jobs = store_.unended_jobs();
-  for (const Action& action : schedule(jobs, limits_, world_.now)) act(jobs, action);
+bool SimulatedCoordinator::tick() {
+  bool acted = false;
+  const auto act_on = [&](const std::vector<JobRow>& jobs, const std::vector<Action>& actions) {
+    for (const Action& action : actions) act(jobs, action);
+    acted = acted || !actions.empty();
+    return !actions.empty();
+  };
+  while (true) {
+    const std::vector<JobRow> jobs = store_.unended_jobs();
+    if (act_on(jobs, reconcile(jobs, observe(jobs), world_.now))) continue;
+    act_on(jobs, schedule(jobs, limits_, world_.now));
+    return acted;
+  }
 }
 
 void SimulatedCoordinator::act(const std::vector<JobRow>& jobs, const Action& action) {

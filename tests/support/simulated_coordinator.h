@@ -64,8 +64,9 @@ class SimulatedCoordinator {
   SimulatedCoordinator(const std::filesystem::path& file, World& world, int parallel_jobs,
                        Interference interference = {});
 
-  // Observes, plans, acts; once.
-  void tick();
+  // Observes, plans and acts until nothing is left to do, then starts what may start. True when
+  // anything was done.
+  bool tick();
   coordinator::Store& store() { return store_; }
 
  private:

@@ -191,7 +191,7 @@ class Life {
 class RandomLife : public testing::TestWithParam<int> {};
 
 TEST_P(RandomLife, EndsWell) {
-  constexpr int kSeeds = 15;
+  constexpr int kSeeds = 40;
   for (int i = 0; i < kSeeds; ++i) {
     const auto seed = static_cast<unsigned>(GetParam() * kSeeds + i);
     EXPECT_EQ(Life(seed).run(), "") << "seed " << seed;

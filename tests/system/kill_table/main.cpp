@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include "cluster/base/clock.h"
@@ -121,7 +122,7 @@ Blow Table::disturb(const Row& row, int number) {
   for (int attempt = 1;; ++attempt) {
     const std::string run = fmt::format("{}-{}", row.name, number);
     fs::remove_all(jobs_.path() / run);
-    const std::set<std::string> scratch_before = scratch_paths();
+    const std::set<std::string> scratch_before = scratch_paths({});
     Scene scene;
     scene.run = jobs_.path() / run;
     scene.random = &random_;
@@ -166,11 +167,11 @@ void Table::judge(const Row& row, const std::string& run, const Scene& scene,
     blow.complaints.push_back(fmt::format("process {} is left", left.pid));
     ::kill(left.pid, SIGKILL);
   }
-  for (const std::string& path : scratch_paths()) {
+  for (const std::string& path : scratch_paths(attempt_ids(folder))) {
     if (!scratch_before.contains(path)) blow.complaints.push_back(path + " is left");
   }
   for (const std::string& id : attempt_ids(folder)) {
-    expect(!control_group(id), "a control group is left");
+    expect(control_groups(id).empty(), "a control group is left");
   }
   if (!blow.complaints.empty()) blow.output = ended.output;
 }

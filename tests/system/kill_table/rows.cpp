@@ -5,7 +5,7 @@
 #include <fstream>
 
 #include <fcntl.h>
-#include <sys/statvfs.h>
+#include <fmt/format.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,19 +74,26 @@ bool blow_committing_rank(Scene& scene) {
   return false;
 }
 
-// A process that the kernel may not choose fills the attempt's memory group, so that it chooses a
+// A stranger fills the attempt's memory group; of its processes the kernel is told to choose a
 // rank.
 bool exhaust_memory(Scene& scene) {
-  const auto rank = find(scene.run, Role::kRank, 0);
-  if (!rank) return false;
+  if (scene.rank < 0) {
+    scene.rank = std::uniform_int_distribution<int>(0, kRanks - 1)(*scene.random);
+  }
+  const auto victim = find(scene.run, Role::kRank, scene.rank);
+  if (!victim) return false;
   const double now = monotonic_seconds();
   if (scene.started == 0.0) scene.started = now;
   if (now - scene.started < scene.instant) return false;
-  const auto group = control_group(rank->attempt_id);
-  if (!group) fail("the launcher made no memory group for {}", rank->attempt_id);
+  std::optional<fs::path> group;
+  for (const fs::path& each : control_groups(victim->attempt_id)) {
+    // Version 1 or 2 of the memory controller.
+    if (fs::exists(each / "memory.limit_in_bytes") || fs::exists(each / "memory.max")) group = each;
+  }
+  if (!group) fail("the launcher made no memory group for {}", victim->attempt_id);
+  std::ofstream(fmt::format("/proc/{}/oom_score_adj", victim->pid)) << 1000;
   const pid_t hog = check_sys(::fork(), "fork", "memory hog");
   if (hog == 0) {
-    std::ofstream("/proc/self/oom_score_adj") << -1000;
     std::ofstream(*group / "cgroup.procs") << ::getpid();
     for (int i = 0; i < 4096; ++i) {
       auto* block = new char[1 << 20];
