@@ -45,7 +45,6 @@ void make_private_folder(const fs::path& folder) {
 
 // The job that a coordinator which died has left unended in this run directory.
 std::optional<JobView> left_over(const fs::path& state) {
-  if (!fs::exists(state / "state.db")) return std::nullopt;
   for (const JobView& view : offline_jobs(state)) {
     if (!ended(state_of(view))) return offline_job(state, view.job.id);
   }
