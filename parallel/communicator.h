@@ -63,7 +63,7 @@ class Communicator {
   // second; mpi and what is built on it end the whole job (MPI_Abort, exit code 1).
   virtual void abort() noexcept {}
 
-  const CommCounters& counters() const { return counters_; }
+  virtual const CommCounters& counters() const { return counters_; }
 
  protected:
   Communicator() = default;

@@ -2,10 +2,10 @@
 #include "worker/exchange.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <span>
 
 #include "cluster/base/error.h"
+#include "cluster/base/log.h"
 
 namespace talaria::worker {
 
@@ -53,7 +53,7 @@ int agree(parallel::Communicator& group, const std::function<void()>& work) {
       std::find_if(codes.begin(), codes.end(), [](std::int64_t each) { return each != kExitDone; });
   if (first == codes.end()) return kExitDone;
   // No rank's name before it: the complaint is the user's line, "file:line: key: what".
-  if (first - codes.begin() == group.rank()) fmt::print(stderr, "{}\n", complaint);
+  if (first - codes.begin() == group.rank()) log_unnamed(complaint);
   return static_cast<int>(*first);
 }
 

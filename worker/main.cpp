@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // talaria-worker: a rank of a job (--job, under mpirun), and the subcommands that touch data and
 // storage.
+#include <algorithm>
+#include <charconv>
 #include <cstdio>
+#include <cstdlib>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +16,7 @@
 
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
+#include "cluster/base/text.h"
 #include "cluster/device/backend.h"
 #include "model/cpu/isa.h"
 #include "parallel/comm/process.h"
@@ -18,8 +24,11 @@
 #include "storage/checkpoint/crash_point.h"
 #include "storage/text/data_command.h"
 #include "worker/generate.h"
+#include "worker/preparation.h"
+#include "worker/reporter.h"
 #include "worker/run_directory.h"
 #include "worker/signals.h"
+#include "worker/status_page.h"
 #include "worker/trainer.h"
 
 namespace talaria::worker {
@@ -59,17 +68,42 @@ int summary_command(int argc, char** argv) {
   return kExitDone;
 }
 
-void arm_crash(const std::string& text, int rank) {
-  // NAME:HIT or NAME:HIT:RANK
-  const std::size_t first = text.find(':');
-  const std::size_t second = first == std::string::npos ? first : text.find(':', first + 1);
-  try {
-    const int hit = std::stoi(text.substr(first + 1));
-    const int wanted = second == std::string::npos ? 0 : std::stoi(text.substr(second + 1));
-    if (rank == wanted) storage::arm_crash_point(text.substr(0, first), hit);
-  } catch (const std::logic_error&) {
-    fail_usage("--crash-point {}: not of the form NAME:HIT or NAME:HIT:RANK", text);
-  }
+// What the environment says to a rank; read here and nowhere else.
+struct Environment {
+  std::string attempt_id;
+  std::string status_descriptor;
+  std::string crash_point;
+  std::string rank;  // as Open MPI's mpirun sets them, known before MPI is
+  std::string world;
+};
+
+Environment read_environment() {
+  const auto value = [](const char* name) -> std::string {
+    const char* text = std::getenv(name);
+    return text == nullptr ? "" : text;
+  };
+  return {value(wire::kAttemptIdVariable), value(wire::kStatusFdVariable),
+          value("TALARIA_CRASH_POINT"), value("OMPI_COMM_WORLD_RANK"),
+          value("OMPI_COMM_WORLD_SIZE")};
+}
+
+// The launcher's points are known by their names: it reads the same variable.
+void arm_crash(const std::string& text, const char* where, int rank, int attempt) {
+  if (text.empty() || text.starts_with("launch.")) return;
+  const storage::CrashOrder order = storage::parse_crash_order(text, where);
+  if (order.attempt != 0 && order.attempt != attempt) return;
+  if (order.rank == rank) storage::arm_crash_point(order.name, order.hit);
+}
+
+// It becomes part of the names of files in /dev/shm.
+void check_attempt_id(const std::string& id) {
+  constexpr std::size_t kMost = 100;
+  const bool plain = std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+  });
+  if (id.size() <= kMost && plain) return;
+  fail_usage("attempt id {}: allowed are up to {} characters of a-z, 0-9 and -", in_quotes(id),
+             kMost);
 }
 
 ProgressStyle progress_style(const std::string& name) {
@@ -85,41 +119,106 @@ std::string describe_backend() {
   return fmt::format("cpu: this version has no CUDA kernels ({})", choice.reason);
 }
 
-int rank_command(int argc, char** argv) {
-  TrainOptions options;
+struct RankCommand {
+  TrainOptions train;
+  std::filesystem::path attempt_folder;
   std::string progress = "auto";
   std::string crash;
-  CLI::App app("One rank of a training job.", "talaria-worker");
+  bool check = false;
+};
+
+void add_options(CLI::App& app, RankCommand& command) {
+  TrainOptions& train = command.train;
   app.footer(kHelp);
-  app.add_option("--job", options.job_file, "the job file (TOML)")->required();
-  app.add_option("--set", options.overrides, "table.key=value, in place of what the file says")
+  app.add_option("--job", train.job_file, "the job file (TOML)")->required();
+  app.add_option("--set", train.overrides, "table.key=value, in place of what the file says")
       ->allow_extra_args(false);
-  app.add_option("--stage", options.stage, "the one to run, of a job file with [[stage]]");
-  app.add_option("--run-dir", options.run_directory, "default: runs/<job.name>");
-  app.add_option("--attempt", options.attempt, "number of this attempt; default: the next one");
-  app.add_option("--progress", progress, "on stderr; auto: a bar on a terminal, else lines")
+  app.add_option("--stage", train.stage, "the one to run, of a job file with [[stage]]");
+  app.add_option("--run-dir", train.run_directory, "default: runs/<job.name>");
+  app.add_option("--attempt", train.attempt, "number of this attempt; default: the next one");
+  app.add_option("--attempt-id", train.attempt_id,
+                 "name of this attempt among all; default: TALARIA_ATTEMPT_ID");
+  app.add_option("--attempt-dir", command.attempt_folder,
+                 "report to the coordinator that its files `channel` and `secret` name");
+  app.add_option("--progress", command.progress, "on stderr; auto: a bar on a terminal, else lines")
       ->check(CLI::IsMember({"auto", "bar", "lines", "none"}))
       ->capture_default_str();
-  app.add_flag("--check", options.check_only, "judge job file and data, start nothing");
-  app.add_option("--crash-point", crash, "NAME:HIT[:RANK]: for tests, kill the rank there");
+  app.add_flag("--check", command.check, "judge job file and data, start nothing");
+  app.add_option("--crash-point", command.crash,
+                 "NAME:HIT[:RANK[:ATTEMPT]]: for tests, kill the rank there");
+}
+
+// Starts the reporting once the rank is known: from mpirun's environment, before MPI starts, so
+// that a start which hangs is seen; else from MPI.
+class Reporting {
+ public:
+  Reporting(const RankCommand& command, const Environment& environment)
+      : command_(command), reporter_(open_status(environment.status_descriptor)) {
+    const std::optional<int> rank = to_number(environment.rank);
+    const std::optional<int> world = to_number(environment.world);
+    if (rank && world && *rank < *world) start(*rank, *world);
+  }
+
+  void start(int rank, int world) {
+    // The thread reads the name: it is given once.
+    if (std::exchange(started_, true)) return;
+    const bool wanted = !command_.attempt_folder.empty();
+    if (wanted || world > 1) set_log_identity(fmt::format("rank {}", rank));
+    if (!wanted) return;
+    set_log_times();
+    reporter_.start({command_.attempt_folder, command_.train.attempt_id, rank, world});
+  }
+
+  Reporter& reporter() { return reporter_; }
+
+ private:
+  static std::optional<int> to_number(const std::string& text) {
+    int number = -1;
+    const char* end = text.data() + text.size();
+    const auto [stopped, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc() || stopped != end || number < 0) return std::nullopt;
+    return number;
+  }
+
+  const RankCommand& command_;
+  Reporter reporter_;
+  bool started_ = false;
+};
+
+int rank_command(int argc, char** argv) {
+  const Environment environment = read_environment();
+  RankCommand command;
+  command.train.attempt_id = environment.attempt_id;
+  CLI::App app("One rank of a training job.", "talaria-worker");
+  add_options(app, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitDone : kExitUsage;
   }
+  if (command.check) return check_job(command.train);
+  check_attempt_id(command.train.attempt_id);
   block_stop_signals();
-  options.progress = progress_style(progress);
-  options.backend = describe_backend();
-  parallel::Process process;
-  if (process.size() > 1) set_log_identity(fmt::format("rank {}", process.rank()));
-  if (!crash.empty()) arm_crash(crash, process.rank());
-  return process.run([&] {
-    const int code = train(process, options);
-    const std::string missed = storage::unreached_crash_point();
-    if (missed.empty()) return code;
-    log_line(missed);
-    return static_cast<int>(kExitFailed);
-  });
+  command.train.progress = progress_style(command.progress);
+  command.train.backend = describe_backend();
+  Reporting reporting(command, environment);
+  int code = kExitFailed;
+  {
+    parallel::Process process;
+    reporting.start(process.rank(), process.size());
+    code = process.run([&] {
+      const int attempt = command.train.attempt;
+      arm_crash(environment.crash_point, "TALARIA_CRASH_POINT", process.rank(), attempt);
+      arm_crash(command.crash, "--crash-point", process.rank(), attempt);
+      const int result = train(process, command.train, reporting.reporter());
+      const std::string missed = storage::unreached_crash_point();
+      if (missed.empty()) return result;
+      log_line(missed);
+      return static_cast<int>(kExitFailed);
+    });
+  }
+  reporting.reporter().finish(code);
+  return code;
 }
 
 int run(int argc, char** argv) {

@@ -14,6 +14,7 @@
 
 #include "cluster/base/clock.h"
 #include "cluster/base/error.h"
+#include "storage/checkpoint/fence.h"
 
 namespace talaria::worker {
 namespace {
@@ -51,6 +52,10 @@ double read_number(const json::value& value) {
   return value.to_number<double>();
 }
 
+fs::path attempt_folder(const fs::path& run, int attempt) {
+  return run / fmt::format("attempt-{:03}", attempt);
+}
+
 template <class Number>
 Number median(std::vector<Number> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -67,14 +72,18 @@ RunDirectory::RunDirectory(const fs::path& path) : path_(path) {
   lock_ = take_lock(path_ / "lock");
 }
 
-int RunDirectory::begin_attempt(int wanted) {
+int RunDirectory::claim_attempt(int wanted) const {
   int attempt = wanted;
   if (attempt <= 0) {
-    attempt = 1;
-    while (fs::exists(path_ / fmt::format("attempt-{:03}", attempt))) ++attempt;
+    attempt = std::max(1, storage::read_fence(checkpoints()));
+    while (fs::exists(attempt_folder(path_, attempt))) ++attempt;
   }
-  fs::create_directories(path_ / fmt::format("attempt-{:03}", attempt));
+  storage::raise_fence(checkpoints(), attempt);
   return attempt;
+}
+
+void RunDirectory::begin_attempt(int attempt) const {
+  fs::create_directories(attempt_folder(path_, attempt));
 }
 
 void RunDirectory::save_job(const std::string& toml) const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The folder of one run: its lock, its attempts, and the two append-only records that people and
-// the coordinator read, metrics.jsonl and events.jsonl. Written by rank 0 only.
+// the coordinator read, metrics.jsonl and events.jsonl. Rank 0 writes them; the coordinator adds
+// the events that it alone can see, failure and restart.
 #pragma once
 
 #include <cstdint>
@@ -37,12 +38,16 @@ class RunDirectory {
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
 
-  // The number of the next attempt; makes its folder. `wanted` > 0 takes that number instead.
-  int begin_attempt(int wanted);
+  // The number of the next attempt, or `wanted` when that is above 0, and raises the fence to it:
+  // from here on no older attempt commits a checkpoint. Throws UsageError when a newer attempt than
+  // `wanted` has begun.
+  int claim_attempt(int wanted) const;
+  // Makes the attempt's folder.
+  void begin_attempt(int attempt) const;
   void save_job(const std::string& toml) const;
 
   void record(const Metric& metric) const;
-  // kind: start, checkpoint, signal, failure, restart, fallback, done.
+  // kind: start, checkpoint, signal, failure, fallback, done.
   void record_event(int attempt, int rank, const std::string& kind, const std::string& text) const;
 
  private:

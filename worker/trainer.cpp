@@ -2,26 +2,25 @@
 #include "worker/trainer.h"
 
 #include <cmath>
-#include <csignal>
-#include <fstream>
 #include <memory>
 #include <numbers>
 #include <optional>
 #include <thread>
 
-#include <unistd.h>
-
 #include "cluster/base/clock.h"
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
-#include "launch/stages.h"
+#include "storage/checkpoint/crash_point.h"
 #include "worker/checkpointing.h"
 #include "worker/engine.h"
 #include "worker/exchange.h"
+#include "worker/memory_use.h"
 #include "worker/peak.h"
+#include "worker/preparation.h"
 #include "worker/run_directory.h"
 #include "worker/samples.h"
 #include "worker/signals.h"
+#include "worker/watched_communicator.h"
 
 namespace talaria::worker {
 namespace {
@@ -30,53 +29,42 @@ namespace fs = std::filesystem;
 
 constexpr int kNonfiniteLimit = 3;
 
-// A rank's resident memory in bytes, or 0 where /proc does not tell.
-std::int64_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::int64_t total = 0;
-  std::int64_t resident = 0;
-  statm >> total >> resident;
-  return resident * ::sysconf(_SC_PAGESIZE);
-}
-
 class Trainer {
  public:
-  Trainer(parallel::Process& process, const TrainOptions& options)
-      : process_(process), options_(options), leads_(process.rank() == 0) {
-    groups_.world = process.make_world();
-  }
+  Trainer(parallel::Process& process, const TrainOptions& options, Reporter& reporter)
+      : process_(process),
+        options_(options),
+        reporter_(reporter),
+        status_(reporter.status()),
+        leads_(process.rank() == 0) {}
 
   int run();
 
  private:
-  // Rank 0: job file, run directory, newest checkpoint. Throws UsageError.
-  void prepare_as_leader();
-  // Tells all ranks what rank 0 found.
-  void share_preparation();
   void build();
+  parallel::GroupOptions group_options() const;
   Groups make_groups();
   void restore();
   int loop();
   void report(const StepReport& step, double seconds, std::optional<double> validation);
+  // What the coordinator shall know of a step.
+  void tell_status(const Metric& metric);
   std::optional<double> evaluate();
   void save();
   int stop_early();
   int stop_nonfinite(const StepReport& step);
   void event(const std::string& kind, const std::string& text) {
-    if (leads_) directory_->record_event(attempt_, process_.rank(), kind, text);
+    if (leads_) start_.directory->record_event(start_.attempt, process_.rank(), kind, text);
   }
 
   parallel::Process& process_;
   const TrainOptions& options_;
+  Reporter& reporter_;
+  wire::RankStatus& status_;
   bool leads_;
   Groups groups_;
-  launch::Job job_;
-  std::optional<RunDirectory> directory_;  // rank 0 only
-  fs::path run_path_;
-  int attempt_ = 1;
-  bool complete_ = false;
-  std::optional<FoundCheckpoint> found_;  // rank 0 only
-  fs::path restored_from_;                // empty: a fresh start
+  Preparation start_;
+  const launch::Job& job_ = start_.job;
   std::unique_ptr<ThreadPool> pool_;
   std::optional<storage::Dataset> data_;
   std::unique_ptr<Engine> engine_;
@@ -86,68 +74,29 @@ class Trainer {
   EvaluationPlan evaluation_;    // the same at every evaluation
   double validation_bytes_ = 0;  // rank 0: of the text that an evaluation's targets stand for
   std::int64_t saved_step_ = 0;
+  std::int64_t steps_made_ = 0;  // by this process
   std::optional<double> last_validation_;
 };
 
-void Trainer::prepare_as_leader() {
-  const ConfigFile file =
-      launch::stage_file(ConfigFile::load(options_.job_file, options_.overrides), options_.stage);
-  job_ = launch::parse_job(file);
-  const parallel::Layout& layout = job_.parallel.layout;
-  if (layout.world_size() != process_.size()) {
-    fail_usage(
-        "{}: parallel: tensor {} x pipeline {} x data {} is {} ranks, but {} were started; start "
-        "with mpirun -n {}, or change [parallel]",
-        options_.job_file, layout.tensor, layout.pipeline, layout.data, layout.world_size(),
-        process_.size(), layout.world_size());
-  }
-  run_path_ =
-      options_.run_directory.empty() ? fs::path("runs") / job_.job.name : options_.run_directory;
-  if (options_.check_only) return;
-  directory_.emplace(run_path_);
-  ThreadPool pool(std::max(1, job_.cluster.threads_per_rank));
-  std::vector<std::string> skipped;
-  found_ = find_checkpoint(directory_->checkpoints(), pool, skipped);
-  if (found_) {
-    const launch::Job saved = launch::parse_job(
-        ConfigFile::parse(found_->state.job_toml, (found_->path / "manifest.json").string()));
-    job_ = launch::continue_job(file, saved);
-    complete_ = found_->state.step >= job_.train.steps;
-  }
-  if (complete_) return;
-  attempt_ = directory_->begin_attempt(options_.attempt);
-  directory_->save_job(job_.effective_toml);
-  for (const std::string& reason : skipped) {
-    log_warning("{}", reason);
-    directory_->record_event(attempt_, 0, "fallback", reason);
-  }
-  if (found_) {
-    for (const std::string& warning : found_->warnings) log_warning("{}", warning);
-  }
-}
-
-void Trainer::share_preparation() {
-  parallel::Communicator& world = *groups_.world;
-  const std::string toml = broadcast_string(world, leads_ ? job_.effective_toml : "", 0);
-  if (!leads_) job_ = launch::parse_job(ConfigFile::parse(toml, options_.job_file));
-  run_path_ = broadcast_string(world, run_path_.string(), 0);
-  restored_from_ = broadcast_string(world, found_ ? found_->path.string() : "", 0);
-  std::int64_t numbers[2] = {attempt_, complete_ ? 1 : 0};
-  world.broadcast(std::as_writable_bytes(std::span(numbers)), 0);
-  attempt_ = static_cast<int>(numbers[0]);
-  complete_ = numbers[1] != 0;
+parallel::GroupOptions Trainer::group_options() const {
+  parallel::GroupOptions options;
+  if (!options_.attempt_id.empty()) options.shm_prefix += "-" + options_.attempt_id;
+  return options;
 }
 
 Groups Trainer::make_groups() {
-  const parallel::Coordinate at = parallel::coordinate_of(job_.parallel.layout, process_.rank());
+  const parallel::Layout& layout = job_.parallel.layout;
+  const parallel::Coordinate at = parallel::coordinate_of(layout, process_.rank());
+  const auto make = [this](std::span<const int> ranks, const parallel::GroupOptions& options) {
+    return watched(process_.make_group(ranks, options), status_);
+  };
   Groups groups;
   groups.world = std::move(groups_.world);
-  groups.tensor = process_.make_group(parallel::tensor_group(job_.parallel.layout, at), {});
-  groups.data = process_.make_group(parallel::data_group(job_.parallel.layout, at), {});
-  parallel::GroupOptions pipeline;
+  groups.tensor = make(parallel::tensor_group(layout, at), group_options());
+  groups.data = make(parallel::data_group(layout, at), group_options());
+  parallel::GroupOptions pipeline = group_options();
   pipeline.max_message_bytes = max_message_bytes(job_);
-  groups.pipeline =
-      process_.make_group(parallel::pipeline_group(job_.parallel.layout, at), pipeline);
+  groups.pipeline = make(parallel::pipeline_group(layout, at), pipeline);
   return groups;
 }
 
@@ -171,25 +120,28 @@ void Trainer::build() {
 }
 
 void Trainer::restore() {
-  if (restored_from_.empty()) {
+  const auto begins = [this](const std::string& from) {
     event("start",
-          fmt::format("attempt {}: {} ranks, from the beginning", attempt_, process_.size()));
-    return;
-  }
-  const TrainingState saved = read_training_state(restored_from_);
-  load_checkpoint(*engine_, restored_from_, saved);
+          fmt::format("attempt {}: {} ranks, from {}", start_.attempt, process_.size(), from));
+  };
+  if (start_.restored_from.empty()) return begins("the beginning");
+  reporter_.enter(wire::Phase::kRestore);
+  const TrainingState saved = read_training_state(start_.restored_from);
+  load_checkpoint(*engine_, start_.restored_from, saved);
   state_.step = saved.step;
   state_.updates = saved.updates;
   state_.nonfinite_in_a_row = saved.nonfinite_in_a_row;
   saved_step_ = saved.step;
-  event("restart", fmt::format("attempt {}: {} ranks, from {}", attempt_, process_.size(),
-                               restored_from_.string()));
-  if (leads_) log_info("continuing from {}", restored_from_.string());
+  status_.step = saved.step;
+  status_.checkpoint_step = saved.step;
+  begins(start_.restored_from.string());
+  if (leads_) log_info("continuing from {}", start_.restored_from.string());
 }
 
 std::optional<double> Trainer::evaluate() {
   const EvaluationPlan& plan = evaluation_;
   if (plan.samples == 0) return std::nullopt;
+  reporter_.enter(wire::Phase::kEvaluate);
   const std::vector<double> losses =
       engine_->evaluate(evaluation_ids(*data_, job_, plan, engine_->at().data));
   double sum = 0.0;
@@ -199,19 +151,20 @@ std::optional<double> Trainer::evaluate() {
 }
 
 void Trainer::save() {
+  reporter_.enter(wire::Phase::kSave);
   state_.updates = engine_->optimizer().updates();
-  const fs::path path = save_checkpoint(*engine_, job_, state_, run_path_ / "checkpoints", attempt_,
-                                        job_.checkpoint.keep, *pool_);
+  const fs::path path = save_checkpoint(*engine_, job_, state_, start_.run_path / "checkpoints",
+                                        start_.attempt, job_.checkpoint.keep, *pool_);
   saved_step_ = state_.step;
+  status_.checkpoint_step = saved_step_;
   event("checkpoint", path.string());
 }
 
 void Trainer::report(const StepReport& step, double seconds, std::optional<double> validation) {
-  if (!leads_) return;
   const std::int64_t batch_tokens = job_.train.global_batch * job_.train.sequence_length;
   Metric metric;
   metric.step = state_.step;
-  metric.attempt = attempt_;
+  metric.attempt = start_.attempt;
   metric.tokens = state_.step * batch_tokens;
   metric.loss = step.loss;
   metric.grad_norm = step.grad_norm;
@@ -220,17 +173,29 @@ void Trainer::report(const StepReport& step, double seconds, std::optional<doubl
   metric.tokens_per_second = static_cast<double>(batch_tokens) / seconds;
   metric.mfu =
       model::step_flops(job_.model, batch_tokens, job_.train.sequence_length) / seconds / peak_;
-  metric.rss_bytes = resident_bytes();
   metric.validation_loss = validation;
+  tell_status(metric);
+  if (!leads_) return;
+  metric.rss_bytes = resident_bytes();
   if (validation && validation_bytes_ > 0) {
     metric.validation_bits_per_byte =
         *validation * static_cast<double>(evaluation_.samples * job_.train.sequence_length) /
         std::numbers::ln2 / validation_bytes_;
   }
-  directory_->record(metric);
+  start_.directory->record(metric);
   if (validation) last_validation_ = validation;
   progress_->show({state_.step, job_.train.steps, step.loss, metric.tokens_per_second, metric.mfu,
                    last_validation_, saved_step_});
+}
+
+void Trainer::tell_status(const Metric& metric) {
+  status_.loss = metric.loss;
+  status_.tokens_per_second = metric.tokens_per_second;
+  status_.mfu = metric.mfu;
+  if (metric.validation_loss) status_.validation_loss = *metric.validation_loss;
+  status_.step = metric.step;
+  // A restart is over with its first step: that is worth a word at once.
+  if (++steps_made_ == 1) reporter_.tell();
 }
 
 int Trainer::stop_early() {
@@ -267,10 +232,12 @@ int Trainer::loop() {
     return state_.step == job_.train.steps || (every > 0 && state_.step % every == 0);
   };
   while (state_.step < job_.train.steps) {
+    reporter_.enter(wire::Phase::kStep);
+    storage::crash_point("step.begin");
     const double start = monotonic_seconds();
     const StepReport step = engine_->train_step(
         state_.step, training_ids(*data_, job_, state_.step, engine_->first_sample()),
-        stop_signal() != 0);
+        stop_signal() != 0 || reporter_.stop_requested());
     const double seconds = monotonic_seconds() - start;
     ++state_.step;
     state_.nonfinite_in_a_row = step.applied ? 0 : state_.nonfinite_in_a_row + 1;
@@ -279,6 +246,7 @@ int Trainer::loop() {
                                   state_.step, step.nonfinite_rank, step.loss, step.grad_norm));
     }
     report(step, seconds, due(job_.train.eval_every) ? evaluate() : std::nullopt);
+    storage::crash_point("step.end");
     if (state_.nonfinite_in_a_row >= kNonfiniteLimit) return stop_nonfinite(step);
     // A step that was skipped is no place to come back to.
     if (step.applied && due(job_.checkpoint.every)) save();
@@ -291,33 +259,26 @@ int Trainer::loop() {
 }
 
 int Trainer::run() {
-  const int prepared = agree(*groups_.world, [this] {
-    if (leads_) prepare_as_leader();
-  });
+  reporter_.enter(wire::Phase::kSetup);
+  groups_.world = watched(process_.make_world(group_options()), status_);
+  const int prepared = prepare(*groups_.world, options_, reporter_, start_);
   if (prepared != kExitDone) return prepared;
-  share_preparation();
-  if (complete_) {
+  status_.steps = job_.train.steps;
+  if (start_.complete) {
+    status_.step = job_.train.steps;
     if (leads_) {
       log_info("{}: complete, {} steps are done; a larger train.steps continues it",
-               run_path_.string(), job_.train.steps);
+               start_.run_path.string(), job_.train.steps);
     }
     return kExitDone;
   }
   const int opened = agree(*groups_.world, [this] {
     data_.emplace(open_dataset(job_));
-    if (found_ && found_->state.data_fingerprint != data_->fingerprint()) {
-      fail_usage(
-          "{}: the data is not what {} was trained on (fingerprint {}, now {}); bring the old "
-          "data back, or start a new run with another --run-dir",
-          options_.job_file, run_path_.string(), found_->state.data_fingerprint,
-          data_->fingerprint());
-    }
+    if (!start_.found) return;
+    check_same_data(options_, start_.run_path, start_.found->state.data_fingerprint,
+                    data_->fingerprint());
   });
   if (opened != kExitDone) return opened;
-  if (options_.check_only) {
-    if (leads_) log_info("{}: valid", options_.job_file);
-    return kExitDone;
-  }
   if (leads_) log_info("backend {}", options_.backend);
   build();
   restore();
@@ -326,8 +287,10 @@ int Trainer::run() {
 
 }  // namespace
 
-int train(parallel::Process& process, const TrainOptions& options) {
-  return Trainer(process, options).run();
+int train(parallel::Process& process, const TrainOptions& options, Reporter& reporter) {
+  const int code = Trainer(process, options, reporter).run();
+  reporter.enter(wire::Phase::kFinish);
+  return code;
 }
 
 }  // namespace talaria::worker

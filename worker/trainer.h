@@ -9,6 +9,7 @@
 
 #include "parallel/comm/process.h"
 #include "worker/progress.h"
+#include "worker/reporter.h"
 
 namespace talaria::worker {
 
@@ -18,12 +19,13 @@ struct TrainOptions {
   std::vector<std::string> overrides;   // --set table.key=value
   std::filesystem::path run_directory;  // empty: runs/<job.name>
   int attempt = 0;                      // 0: the next number
+  std::string attempt_id;               // unique among all attempts; empty: nobody gave one
   ProgressStyle progress = ProgressStyle::kLines;
-  std::string backend;      // what computes and why, told at the start
-  bool check_only = false;  // judge everything, start nothing
+  std::string backend;  // what computes and why, told at the start
 };
 
-// Collective over all ranks of the process group. Returns the exit code.
-int train(parallel::Process& process, const TrainOptions& options);
+// Collective over all ranks of the process group. Returns the exit code. Keeps the reporter's
+// status up to date, and stops early when the reporter or a signal says so.
+int train(parallel::Process& process, const TrainOptions& options, Reporter& reporter);
 
 }  // namespace talaria::worker

@@ -16,6 +16,17 @@ namespace talaria {
 // hit < 1.
 void arm_crash_point(const std::vector<std::string_view>& names, const std::string& name, int hit);
 
+// "NAME:HIT[:RANK[:ATTEMPT]]", as options and the environment say it: RANK is 0 when not given, and
+// without ATTEMPT the point is armed in every attempt.
+struct CrashOrder {
+  std::string name;
+  int hit = 0;
+  int rank = 0;
+  int attempt = 0;  // 0: every one
+};
+// Throws UsageError, beginning with `where`, for another form.
+CrashOrder parse_crash_order(const std::string& text, const std::string& where);
+
 // Marks the place. Any thread.
 void crash_point(std::string_view name);
 

@@ -14,10 +14,19 @@ namespace talaria {
 // Call it once, early in main: the name is the identity of the process, fixed for its life.
 void set_log_identity(std::string identity);
 
-// "rank 3: ", or "" without an identity.
+// From now on every line begins with its time, so that the logs of several processes can be merged:
+// "2026-11-24T14:40:00.123Z rank 3: ...". Call it once, early in main, like set_log_identity.
+void set_log_times();
+
+// Seconds since 1970 as "2026-11-24T14:40:00.123Z".
+std::string utc_time(double wall_seconds);
+
+// "rank 3: ", or "" without an identity; with the time before it where lines carry times.
 std::string log_prefix();
 
 void log_line(const std::string& text);
+// The same without the process's name, for what all ranks would say alike.
+void log_unnamed(const std::string& text);
 
 template <class... Args>
 void log_info(fmt::format_string<Args...> format, Args&&... args) {

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -31,16 +32,20 @@ enum class Wait : std::int32_t {
 const char* wait_name(Wait wait);  // "", "all_reduce", ...
 
 struct RankStatus {
+  // What is not known yet: the loss before the first step, the validation loss before the first
+  // evaluation of this process.
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
   std::atomic<std::int32_t> phase{0};             // Phase
   std::atomic<std::int32_t> wait{0};              // Wait
   std::atomic<std::int64_t> step{0};              // steps done
   std::atomic<std::int64_t> steps{0};             // to do in all
   std::atomic<std::int64_t> checkpoint_step{-1};  // of the newest committed one, -1: none
   std::atomic<double> phase_started{0.0};         // monotonic_seconds()
-  std::atomic<double> loss{0.0};                  // of the last step, nats per token
+  std::atomic<double> loss{kUnknown};             // of the last step, nats per token
   std::atomic<double> tokens_per_second{0.0};     // of the job, last step
   std::atomic<double> mfu{0.0};
-  std::atomic<double> validation_loss{0.0};  // NaN before the first evaluation
+  std::atomic<double> validation_loss{kUnknown};
 
   void enter(Phase next);  // sets phase and phase_started
 };

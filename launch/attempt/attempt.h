@@ -66,6 +66,9 @@ struct ExitReport {
   std::vector<pid_t> survivors;  // that could not be killed; empty unless the kernel holds them
 };
 
+// [a-z0-9-], 1 to 100 of them.
+bool is_attempt_id(const std::string& id);
+
 // So that exit.json stays within kMostFileBytes.
 inline constexpr std::size_t kMostRanks = 2000;
 

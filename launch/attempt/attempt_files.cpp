@@ -7,12 +7,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cluster/base/error.h"
 #include "launch/attempt/attempt.h"
+#include "launch/attempt/pidfd.h"
 #include "launch/attempt/small_file.h"
 
 namespace talaria::launch {
@@ -94,7 +94,7 @@ LauncherState find_launcher(const fs::path& run_directory) { return look(run_dir
 bool signal_launcher(const fs::path& run_directory, const std::string& attempt_id, int signal) {
   const auto [state, owner] = look(run_directory);
   if (!state.alive || state.attempt_id != attempt_id || state.host != host_name()) return false;
-  const UniqueFd process(::pidfd_open(state.pid, 0));
+  const UniqueFd process = open_process(state.pid);
   if (!process) return false;
   struct stat info {};
   if (::stat(fmt::format("/proc/{}", state.pid).c_str(), &info) != 0 || info.st_uid != owner) {
@@ -103,7 +103,7 @@ bool signal_launcher(const fs::path& run_directory, const std::string& attempt_i
   // Still the holder: so the pid was its own when the handle was opened.
   const LauncherState again = find_launcher(run_directory);
   if (!again.alive || again.pid != state.pid || again.attempt_id != attempt_id) return false;
-  return ::pidfd_send_signal(process.get(), signal, nullptr, 0) == 0;
+  return signal_process(process, signal);
 }
 
 std::optional<ExitReport> read_exit(const fs::path& run_directory, int attempt) {

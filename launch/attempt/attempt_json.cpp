@@ -142,11 +142,6 @@ RankExit from_value(const json::value& value) {
 
 std::string line(const json::object& object) { return json::serialize(object) + "\n"; }
 
-bool is_attempt_id(const std::string& id) {
-  return !id.empty() && id.size() <= 100 &&
-         id.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
-}
-
 void check_spec(const AttemptSpec& spec, const Reader& reader) {
   if (!is_attempt_id(spec.attempt_id)) reader.refuse("attempt_id", "not of the form [a-z0-9-]+");
   if (!spec.run_directory.starts_with('/')) reader.refuse("run_directory", "not absolute");
@@ -160,6 +155,11 @@ void check_spec(const AttemptSpec& spec, const Reader& reader) {
 }
 
 }  // namespace
+
+bool is_attempt_id(const std::string& id) {
+  return !id.empty() && id.size() <= 100 &&
+         id.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
+}
 
 const char* outcome_name(Outcome outcome) {
   switch (outcome) {

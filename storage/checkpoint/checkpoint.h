@@ -47,7 +47,8 @@ struct CheckpointInfo {
 };
 
 // Rank 0. Makes the temporary folder, `root` with it, and removes temporary folders that this or an
-// older attempt left behind. Throws Error or DiskFull.
+// older attempt left behind. Throws Error or DiskFull; Error also when a newer attempt has begun
+// (fence.h), here and in commit_checkpoint.
 std::filesystem::path begin_checkpoint(const CheckpointRef& ref);
 
 // Every rank, when begin_checkpoint has returned. Writes and syncs this rank's shard and returns

@@ -13,6 +13,7 @@
 #include "cluster/base/file.h"
 #include "storage/checkpoint/checkpoint.h"
 #include "storage/checkpoint/crash_point.h"
+#include "storage/checkpoint/fence.h"
 #include "storage/checkpoint/index.h"
 #include "storage/checkpoint/verify.h"
 
@@ -109,6 +110,7 @@ void fill_and_rename(const CheckpointRef& ref, const fs::path& temporary,
   write_new_file(temporary / kManifestName, std::as_bytes(std::span(text)));
   crash_point("manifest.written");
   sync_directory(temporary);
+  const FencePass pass(ref.root, ref.attempt, "commit");
   crash_point("before_rename");
   const fs::path final_path = ref.final_path();
   std::error_code error;
@@ -129,6 +131,7 @@ std::filesystem::path begin_checkpoint(const CheckpointRef& ref) {
   fs::create_directories(ref.root, error);
   if (error) fail_write("mkdir", ref.root, 0, error.value());
   sync_directory(ref.root.parent_path());
+  const FencePass pass(ref.root, ref.attempt, "begin a checkpoint");
   remove_stale(ref);
   fs::path temporary = ref.root / temporary_name(ref);
   make_folder(temporary);

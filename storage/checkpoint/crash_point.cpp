@@ -2,12 +2,34 @@
 #include "storage/checkpoint/crash_point.h"
 
 namespace talaria::storage {
+namespace {
+
+const std::vector<std::string_view>& all_names() {
+  static const std::vector<std::string_view> names = [] {
+    std::vector<std::string_view> list = crash_point_names();
+    const auto& loop = loop_crash_point_names();
+    list.insert(list.end(), loop.begin(), loop.end());
+    return list;
+  }();
+  return names;
+}
+
+}  // namespace
 
 const std::vector<std::string_view>& crash_point_names() {
   static const std::vector<std::string_view> names = {
       "checkpoint.begun", "shard.created", "shard.half_written", "shard.synced", "index.written",
       "manifest.written", "before_rename", "after_rename",       "before_prune", "prune.renamed"};
   return names;
+}
+
+const std::vector<std::string_view>& loop_crash_point_names() {
+  static const std::vector<std::string_view> names = {"step.begin", "step.end"};
+  return names;
+}
+
+void arm_crash_point(const std::string& name, int hit) {
+  talaria::arm_crash_point(all_names(), name, hit);
 }
 
 }  // namespace talaria::storage

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The crash points (cluster/base/crash_point.h) of the program that saves checkpoints.
+// The crash points (cluster/base/crash_point.h) of the program that trains and saves.
 #pragma once
 
 #include <string>
@@ -12,12 +12,16 @@ namespace talaria::storage {
 
 // The names, in the order in which a save passes them.
 const std::vector<std::string_view>& crash_point_names();
+// The names in the trainer's loop: step.begin, step.end.
+const std::vector<std::string_view>& loop_crash_point_names();
 
-inline void arm_crash_point(const std::string& name, int hit) {
-  talaria::arm_crash_point(crash_point_names(), name, hit);
-}
+// One of both lists.
+void arm_crash_point(const std::string& name, int hit);
+
 using talaria::crash_point;
 using talaria::crash_point_was_missed;
+using talaria::CrashOrder;
+using talaria::parse_crash_order;
 using talaria::unreached_crash_point;
 
 }  // namespace talaria::storage

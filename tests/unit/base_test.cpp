@@ -8,10 +8,34 @@
 
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
+#include "cluster/base/log.h"
 #include "cluster/base/thread_pool.h"
 
 namespace talaria {
 namespace {
+
+TEST(Log, TimesAreUtcWithMilliseconds) {
+  EXPECT_EQ(utc_time(0.0), "1970-01-01T00:00:00.000Z");
+  EXPECT_EQ(utc_time(1795531200.1239), "2026-11-24T14:40:00.123Z");
+  EXPECT_EQ(utc_time(951782399.9999), "2000-02-28T23:59:59.999Z");
+  EXPECT_EQ(utc_time(-0.5), "1969-12-31T23:59:59.500Z");
+}
+
+// In a child: how lines begin is fixed for the life of a process.
+TEST(LogDeathTest, LinesCarryTimeAndNameWhereAsked) {
+  const auto lines = [] {
+    log_info("one");
+    set_log_identity("rank 3");
+    log_warning("two");
+    set_log_times();
+    log_info("three");
+    log_unnamed("four");
+    std::_Exit(0);
+  };
+  const std::string time = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z ";
+  EXPECT_EXIT(lines(), testing::ExitedWithCode(0),
+              "^one\nrank 3: warning: two\n" + time + "rank 3: three\n" + time + "four\n$");
+}
 
 TEST(ThreadPool, RunsEveryUnitOnce) {
   for (const int threads : {1, 2, 4}) {

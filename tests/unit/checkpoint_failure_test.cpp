@@ -89,6 +89,36 @@ TEST(CrashPoints, AMissedPointIsTold) {
   EXPECT_FALSE(crash_point_was_missed());
 }
 
+TEST(CrashPoints, OrdersAreReadWhole) {
+  const CrashOrder whole = parse_crash_order("step.begin:3:7:2", "X");
+  EXPECT_EQ(whole.name, "step.begin");
+  EXPECT_EQ(whole.hit, 3);
+  EXPECT_EQ(whole.rank, 7);
+  EXPECT_EQ(whole.attempt, 2);
+  const CrashOrder brief = parse_crash_order("before_rename:1", "X");
+  EXPECT_EQ(brief.rank, 0);
+  EXPECT_EQ(brief.attempt, 0);
+  for (const char* text : {"", "x", "x:", "x:0", "x:1y", "x:1:", "x:1:-1", "x:1:0:0", "x:1:0:1:1",
+                           "x:99999999999", "x: 1"}) {
+    EXPECT_THROW(parse_crash_order(text, "X"), UsageError) << text;
+  }
+}
+
+TEST(CrashPoints, OfTheLoopAreKnown) {
+  for (const std::string_view name : loop_crash_point_names()) {
+    const ChildEnd end = test::in_child([&] {
+      arm_crash_point(std::string(name), 2);
+      crash_point(name);
+      fmt::print("passed once\n");
+      std::fflush(stdout);
+      crash_point(name);
+      return 0;
+    });
+    EXPECT_EQ(end.signal, SIGKILL);
+    EXPECT_EQ(end.output, "passed once\n");
+  }
+}
+
 // A crash while a checkpoint of the same step is replaced.
 TEST(CrashPoints, ReplacingNeverLeavesNeither) {
   for (const char* point : {"before_rename", "after_rename"}) {
