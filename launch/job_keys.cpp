@@ -112,13 +112,13 @@ void add_cluster(std::vector<JobKey>& keys) {
                          "new attempts after a failure, counted since the last new checkpoint"));
   keys.push_back(strings("cluster.hosts", FIELD(cluster.hosts),
                          "the nodes, as \"name:slots\"; without slots the ranks are shared out "
-                         "evenly; none: where mpirun itself would start them",
+                         "evenly; none: this machine",
                          "with launcher = \"mpirun\"; names or IPv4 addresses, each once"));
   keys.push_back(text("cluster.launch_agent", FIELD(cluster.launch_agent),
                       "the command that reaches the nodes of hosts", "",
                       "a path or command, with options, of A-Z a-z 0-9 "
                       "_ . / @ % + = : , - and single spaces"));
-  keys.push_back(real("cluster.memory_gib", {0.0, 1 << 20}, FIELD(cluster.memory_gib),
+  keys.push_back(real("cluster.memory_gib", {0.0, 1e6}, FIELD(cluster.memory_gib),
                       "memory for all ranks of a node, in GiB; 0: no limit"));
 }
 

@@ -110,11 +110,13 @@ void refuse_foreign(ConfigTable& entry) {
   }
 }
 
+Overlay overlay_of(std::size_t index) {
+  return {.array = kArray, .index = index, .tables = table_names(), .keys = {{"kind", "job.kind"}}};
+}
+
 Job parse_stage_job(const ConfigFile& file, std::size_t index, const std::string& name) {
-  const ConfigFile own = file.overlaid(
-      {.array = kArray, .index = index, .tables = table_names(), .keys = {{"kind", "job.kind"}}});
   try {
-    return parse_job(own);
+    return parse_job(file.overlaid(overlay_of(index)));
   } catch (const UsageError& error) {
     fail_usage("{} (in stage {})", error.what(), name);
   }
@@ -151,6 +153,21 @@ StagedJob parse_stages(const ConfigFile& file) {
   }
   staged.name = staged.stages.front().job.job.name;
   return staged;
+}
+
+ConfigFile stage_file(ConfigFile file, const std::string& stage) {
+  if (stage.empty()) return file;
+  const StagedJob job = parse_stages(file);
+  if (!job.staged) {
+    fail_usage("--stage {}: the job file has no [[stage]]; allowed: no --stage", in_quotes(stage));
+  }
+  std::vector<std::string> names;
+  for (const Stage& each : job.stages) names.push_back(each.name);
+  const auto at = std::find(names.begin(), names.end(), stage);
+  if (at == names.end()) {
+    fail_usage("--stage {}: no such stage; allowed: {}", in_quotes(stage), join_or(names));
+  }
+  return file.overlaid(overlay_of(static_cast<std::size_t>(at - names.begin())));
 }
 
 }  // namespace talaria::launch

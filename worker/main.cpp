@@ -89,8 +89,9 @@ Environment read_environment() {
           value("OMPI_COMM_WORLD_SIZE")};
 }
 
+// The launcher's points are known by their names: it reads the same variable.
 void arm_crash(const std::string& text, const char* where, int rank, int attempt) {
-  if (text.empty()) return;
+  if (text.empty() || text.starts_with("launch.")) return;
   const CrashOrder order = parse_crash_order(text, where);
   if (order.attempt != 0 && order.attempt != attempt) return;
   if (order.rank == rank) storage::arm_crash_point(order.name, order.hit);
@@ -134,6 +135,7 @@ void add_options(CLI::App& app, RankCommand& command) {
   app.add_option("--job", train.job_file, "the job file (TOML)")->required();
   app.add_option("--set", train.overrides, "table.key=value, in place of what the file says")
       ->allow_extra_args(false);
+  app.add_option("--stage", train.stage, "the one to run, of a job file with [[stage]]");
   app.add_option("--run-dir", train.run_directory, "default: runs/<job.name>");
   app.add_option("--attempt", train.attempt, "number of this attempt; default: the next one");
   app.add_option("--attempt-id", train.attempt_id,

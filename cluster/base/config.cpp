@@ -4,6 +4,7 @@
 #include "cluster/base/config.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <sstream>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
 #include "cluster/base/text.h"
+#include "cluster/base/toml_text.h"
 
 namespace talaria {
 
@@ -28,14 +30,8 @@ namespace {
 
 [[noreturn]] void refuse_line(const std::string& message) { throw UsageError(one_line(message)); }
 
-bool is_bare(std::string_view key) {
-  return !key.empty() && std::all_of(key.begin(), key.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '_' || c == '-';
-  });
-}
-
 std::string show_key(std::string_view key) {
-  return is_bare(key) ? std::string(key) : in_quotes(key);
+  return is_bare_key(key) ? std::string(key) : in_quotes(key);
 }
 
 // What a user wrote, for "found ...".
@@ -58,30 +54,11 @@ std::string describe(const toml::node& node) {
   }
 }
 
-// The key that a broken line speaks of, for toml++'s own complaints: the last [table] header above
-// it and the word before its '='. Empty where the line has none.
-std::string key_at(std::string_view text, std::uint32_t line) {
-  std::string table;
-  std::string key;
-  std::istringstream lines{std::string(text)};
-  std::string row;
-  for (std::uint32_t at = 1; at <= line && std::getline(lines, row); ++at) {
-    const std::size_t first = row.find_first_not_of(" \t");
-    key.clear();
-    if (first == std::string::npos) continue;
-    if (row[first] == '[') {
-      const std::size_t begin = row.find_first_not_of("[ \t", first);
-      const std::size_t end = row.find_first_of("] \t\r", begin);
-      const std::string name = begin < end ? row.substr(begin, end - begin) : "";
-      table = is_bare(name) ? name : "";
-      continue;
-    }
-    const std::size_t end = row.find_first_of("= \t", first);
-    const std::string name = row.substr(first, end == std::string::npos ? end : end - first);
-    if (is_bare(name)) key = name;
-  }
-  if (table.empty() || key.empty()) return table + key;
-  return table + "." + key;
+[[noreturn]] void refuse_text(std::string_view text, const std::string& name, std::uint32_t line,
+                              const std::string& what) {
+  const std::string key = key_in_line(text, line);
+  refuse_line(fmt::format("{}:{}: {}{}; allowed: TOML 1.0", name, line,
+                          key.empty() ? "" : key + ": ", what));
 }
 
 [[noreturn]] void refuse_syntax(const toml::parse_error& error, std::string_view text,
@@ -90,10 +67,7 @@ std::string key_at(std::string_view text, std::uint32_t line) {
   const std::string_view noise = "Error while parsing ";
   const std::size_t colon = what.find(": ");
   if (what.starts_with(noise) && colon != std::string::npos) what.erase(0, colon + 2);
-  const std::uint32_t line = std::max<std::uint32_t>(1, error.source().begin.line);
-  const std::string key = key_at(text, line);
-  refuse_line(fmt::format("{}:{}: {}{}; allowed: TOML 1.0", name, line,
-                          key.empty() ? "" : key + ": ", what));
+  refuse_text(text, name, std::max<std::uint32_t>(1, error.source().begin.line), what);
 }
 
 std::vector<std::string> split_key(const std::string& key) {
@@ -107,8 +81,10 @@ std::vector<std::string> split_key(const std::string& key) {
 
 // `text` as a TOML value, or nothing when it is none (or more than one: `1\nother = 2`).
 std::optional<toml::table> parse_value(const std::string& text) {
+  const std::string line = "value = " + text;
+  if (find_text_fault(line)) return std::nullopt;
   try {
-    toml::table parsed = toml::parse("value = " + text);
+    toml::table parsed = toml::parse(line);
     if (parsed.size() == 1 && parsed.contains("value")) return parsed;
   } catch (const toml::parse_error&) {
     return std::nullopt;
@@ -180,12 +156,17 @@ std::string apply_override(toml::table& root, const std::string& text) {
   const std::size_t equals = text.find('=');
   std::string key = text.substr(0, equals);
   const std::vector<std::string> parts = split_key(key);
-  if (equals == std::string::npos || parts.empty() ||
-      !std::all_of(parts.begin(), parts.end(), [](const auto& part) { return is_bare(part); })) {
+  constexpr std::size_t kMostParts = 8;
+  if (equals == std::string::npos || parts.empty() || parts.size() > kMostParts ||
+      !std::all_of(parts.begin(), parts.end(),
+                   [](const auto& part) { return is_bare_key(part); })) {
     refuse_line(
         fmt::format("--set {}: not an override; allowed: table.key=value, for example "
                     "--set train.steps=100",
                     in_quotes(text)));
+  }
+  if (utf8_prefix(text) != text.size()) {
+    refuse_line(fmt::format("--set {}: a byte that is not UTF-8; allowed: text in UTF-8", key));
   }
   toml::table* table = &root;
   for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
@@ -242,6 +223,10 @@ ConfigFile::~ConfigFile() = default;
 ConfigFile::ConfigFile(ConfigFile&&) noexcept = default;
 
 ConfigFile ConfigFile::load(const std::string& path, const std::vector<std::string>& overrides) {
+  if (path.size() >= PATH_MAX) {
+    refuse_line(fmt::format("{}: {} bytes; allowed: a path of at most {} bytes", in_quotes(path),
+                            path.size(), PATH_MAX - 1));
+  }
   std::string text;
   try {
     text = read_file(path);
@@ -257,6 +242,7 @@ ConfigFile ConfigFile::parse(std::string_view text, const std::string& name,
   auto state = std::make_shared<State>();
   state->name = name;
   state->text = text;
+  if (const auto fault = find_text_fault(text)) refuse_text(text, name, fault->line, fault->what);
   state->overrides = overrides;
   try {
     state->root = toml::parse(text);

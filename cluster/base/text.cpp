@@ -69,6 +69,13 @@ std::string valid_utf8(std::string_view text) {
   return valid;
 }
 
+std::size_t utf8_prefix(std::string_view text) {
+  std::string_view rest = text;
+  std::size_t good = 0;
+  while (!rest.empty() && take_code_point(rest)) good = text.size() - rest.size();
+  return good;
+}
+
 std::string in_quotes(std::string_view text) {
   constexpr std::size_t kMost = 60;
   if (text.size() <= kMost) return fmt::format("\"{}\"", one_line(text));

@@ -22,6 +22,9 @@ std::string one_line(std::string_view text);
 // `text` with U+FFFD in the place of each byte that is no UTF-8.
 std::string valid_utf8(std::string_view text);
 
+// Bytes up to the first that is not UTF-8; all of them where the text is UTF-8.
+std::size_t utf8_prefix(std::string_view text);
+
 // The text in double quotes, on one line, cut after about 60 characters.
 std::string in_quotes(std::string_view text);
 

@@ -86,10 +86,7 @@ int serve(const Context& context, const DaemonOptions& options) {
 void add_coordinator(CLI::App& app, const Context& context, int& exit_code) {
   auto options = std::make_shared<DaemonOptions>();
   options->tools = context.tools;
-  CLI::App* command = app.add_subcommand(
-      "coordinator",
-      "Serve a queue of jobs until SIGTERM. Run by root it serves all users, each "
-      "job with its user's rights; else its own user.");
+  CLI::App* command = app.add_subcommand("coordinator", "Serve a queue of jobs until SIGTERM.");
   command
       ->add_option("--state-dir", options->state_directory,
                    "default: /var/lib/talaria for root, else $XDG_STATE_HOME/talaria/coordinator")
@@ -106,7 +103,9 @@ void add_coordinator(CLI::App& app, const Context& context, int& exit_code) {
       ->add_option("--crash-at-statement", options->crash_at_statement,
                    "for tests: die at the n-th statement of the database")
       ->group("");
-  example(*command, "talaria coordinator --jobs 2");
+  example(*command, "talaria coordinator --jobs 2",
+          "Run by root it serves all users, each job with its user's rights; else its own user. "
+          "Jobs go on\nwhen it ends, and are taken up again when it is back.");
   command->callback([options, &context, &exit_code] { exit_code = serve(context, *options); });
 }
 

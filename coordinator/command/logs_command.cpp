@@ -142,9 +142,7 @@ int logs(const Context& context, const LogOptions& options) {
 
 void add_logs(CLI::App& app, const Context& context, int& exit_code) {
   auto options = std::make_shared<LogOptions>();
-  CLI::App* command = app.add_subcommand(
-      "logs",
-      "Print what a job's ranks have written, in the order of time, each line with its rank.");
+  CLI::App* command = app.add_subcommand("logs", "Print what a job's ranks have written.");
   add_job_word(*command, options->word);
   command->add_flag("--follow,-f", options->follow, "go on, across restarts, until the job ends");
   command->add_option("--rank", options->rank, "of one rank only")
@@ -156,7 +154,8 @@ void add_logs(CLI::App& app, const Context& context, int& exit_code) {
   command->add_option("--stage", options->stage, "default: the one at work")->type_name("NAME");
   add_state_option(*command, options->state_directory);
   add_json_flag(*command, options->json);
-  example(*command, "talaria logs -f quickstart --rank 0");
+  example(*command, "talaria logs -f quickstart --rank 0",
+          "Lines stand in the order of time, each with its rank.");
   command->callback([options, &context, &exit_code] { exit_code = logs(context, *options); });
 }
 

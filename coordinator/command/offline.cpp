@@ -30,6 +30,8 @@ JobView view_of(JobRow job) {
 }  // namespace
 
 std::vector<JobView> offline_jobs(const std::filesystem::path& state_directory) {
+  // A coordinator makes its folder first.
+  if (!std::filesystem::exists(state_directory / "state.db")) return {};
   const Store store(state_directory / "state.db", true);
   std::vector<JobView> views;
   for (JobRow& job : store.all_jobs()) views.push_back(view_of(std::move(job)));

@@ -41,8 +41,8 @@ inline void add_tool_options(CLI::App& command, launch::Tools& tools) {
   command.add_option("--mpirun", tools.mpirun, "the program that starts ranks")->type_name("PATH");
 }
 
-inline void example(CLI::App& command, const std::string& text) {
-  command.footer("Example:\n  " + text);
+inline void example(CLI::App& command, const std::string& text, const std::string& notes = "") {
+  command.footer((notes.empty() ? "" : notes + "\n\n") + "Example:\n  " + text);
 }
 
 }  // namespace talaria::coordinator

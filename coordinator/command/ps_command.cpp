@@ -87,12 +87,12 @@ int watch(const Context& context, const LookOptions& options) {
 
 void add_ps(CLI::App& app, const Context& context, int& exit_code) {
   auto options = std::make_shared<LookOptions>();
-  CLI::App* command = app.add_subcommand(
-      "ps", "List jobs: the daemon's, and the runs that you started without one.");
+  CLI::App* command = app.add_subcommand("ps", "List jobs.");
   command->add_flag("--all,-a", options->all, "also what ended more than a day ago");
   add_state_option(*command, options->state_directory);
   add_json_flag(*command, options->json);
-  example(*command, "talaria ps --all --json");
+  example(*command, "talaria ps --all --json",
+          "The daemon's jobs, and the runs that you started without one.");
   command->callback([options, &context, &exit_code] { exit_code = ps(context, *options); });
 }
 
@@ -109,8 +109,7 @@ void add_show(CLI::App& app, const Context& context, int& exit_code) {
 
 void add_watch(CLI::App& app, const Context& context, int& exit_code) {
   auto options = std::make_shared<LookOptions>();
-  CLI::App* command = app.add_subcommand(
-      "watch", "Follow a job's progress and exit with its result. Ctrl-C leaves; the job goes on.");
+  CLI::App* command = app.add_subcommand("watch", "Follow a job to its end.");
   add_job_word(*command, options->word);
   command
       ->add_option("--progress", options->progress,
@@ -119,7 +118,8 @@ void add_watch(CLI::App& app, const Context& context, int& exit_code) {
       ->capture_default_str();
   add_state_option(*command, options->state_directory);
   add_json_flag(*command, options->json);
-  example(*command, "talaria watch quickstart");
+  example(*command, "talaria watch quickstart",
+          "Exits with the job's result, as talaria run does. Ctrl-C leaves; the job goes on.");
   command->callback([options, &context, &exit_code] { exit_code = watch(context, *options); });
 }
 

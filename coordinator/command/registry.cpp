@@ -57,7 +57,7 @@ std::vector<fs::path> registered_runs(const fs::path& folder) {
     if (at->path().extension() != ".json") continue;
     const fs::path run = read_entry(at->path());
     std::error_code gone;
-    if (!run.empty() && fs::exists(embedded_state(run) / "state.db", gone)) {
+    if (!run.empty() && fs::exists(embedded_state(run), gone)) {
       runs.push_back(run);
     } else if (!gone) {
       fs::remove(at->path(), gone);

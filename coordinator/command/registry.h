@@ -14,7 +14,7 @@ std::filesystem::path embedded_state(const std::filesystem::path& run_directory)
 
 void register_run(const std::filesystem::path& folder, const std::string& run_directory);
 
-// The registered run directories that still hold a state. Files of others are removed.
+// The registered run directories that still have such a folder. Files of others are removed.
 std::vector<std::filesystem::path> registered_runs(const std::filesystem::path& folder);
 
 }  // namespace talaria::coordinator

@@ -45,7 +45,6 @@ void make_private_folder(const fs::path& folder) {
 
 // The job that a coordinator which died has left unended in this run directory.
 std::optional<JobView> left_over(const fs::path& state) {
-  if (!fs::exists(state / "state.db")) return std::nullopt;
   for (const JobView& view : offline_jobs(state)) {
     if (!ended(state_of(view))) return offline_job(state, view.job.id);
   }
@@ -148,10 +147,7 @@ int run(const Context& context, const RunOptions& options) {
 void add_run(CLI::App& app, const Context& context, int& exit_code) {
   auto options = std::make_shared<RunOptions>();
   options->tools = context.tools;
-  CLI::App* command = app.add_subcommand(
-      "run",
-      "Run a job: start it, show its progress, exit with its result (0 done, 1 failed, 75 "
-      "stopped early). Ctrl-C stops it with a checkpoint, a second one at once.");
+  CLI::App* command = app.add_subcommand("run", "Run a job and show its progress.");
   add_job_source(*command, options->source);
   command
       ->add_option("--progress", options->progress,
@@ -163,7 +159,10 @@ void add_run(CLI::App& app, const Context& context, int& exit_code) {
   add_state_option(*command, options->state_directory);
   add_tool_options(*command, options->tools);
   add_json_flag(*command, options->json);
-  example(*command, "talaria run examples/quickstart.toml --set train.steps=200");
+  example(*command, "talaria run examples/quickstart.toml --set train.steps=200",
+          "Exits with the job's result: 0 done, 1 failed, 75 stopped early. Ctrl-C stops it with "
+          "a\ncheckpoint, a second one at once. A daemon that answers runs the job, else this "
+          "process does.");
   command->callback([options, &context, &exit_code] { exit_code = run(context, *options); });
 }
 

@@ -92,8 +92,7 @@ int retry(const Context& context, const JobOptions& options) {
 
 void add_submit(CLI::App& app, const Context& context, int& exit_code) {
   auto options = std::make_shared<SubmitOptions>();
-  CLI::App* command =
-      app.add_subcommand("submit", "Queue a job with the coordinator and print its id.");
+  CLI::App* command = app.add_subcommand("submit", "Queue a job with the daemon and print its id.");
   add_job_source(*command, options->source);
   add_state_option(*command, options->state_directory);
   add_json_flag(*command, options->json);
@@ -103,8 +102,7 @@ void add_submit(CLI::App& app, const Context& context, int& exit_code) {
 
 void add_cancel(CLI::App& app, const Context& context, int& exit_code) {
   auto options = std::make_shared<JobOptions>();
-  CLI::App* command = app.add_subcommand(
-      "cancel", "End a job: its ranks save a checkpoint first, or are ended at once with --now.");
+  CLI::App* command = app.add_subcommand("cancel", "End a job, with a checkpoint or at once.");
   add_job_word(*command, options->word);
   command->add_flag("--now", options->now, "without a checkpoint");
   add_state_option(*command, options->state_directory);
@@ -115,12 +113,12 @@ void add_cancel(CLI::App& app, const Context& context, int& exit_code) {
 
 void add_retry(CLI::App& app, const Context& context, int& exit_code) {
   auto options = std::make_shared<JobOptions>();
-  CLI::App* command = app.add_subcommand(
-      "retry", "Queue a failed, stopped or cancelled job again; it goes on from its checkpoint.");
+  CLI::App* command =
+      app.add_subcommand("retry", "Queue a failed, stopped or cancelled job again.");
   add_job_word(*command, options->word);
   add_state_option(*command, options->state_directory);
   add_json_flag(*command, options->json);
-  example(*command, "talaria retry 7");
+  example(*command, "talaria retry 7", "It goes on from its newest checkpoint.");
   command->callback([options, &context, &exit_code] { exit_code = retry(context, *options); });
 }
 

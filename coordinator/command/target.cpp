@@ -147,7 +147,7 @@ FoundJob find_job(const Context& context, const std::string& state_directory,
   const fs::path state = embedded_state(path);
   const bool known = std::any_of(jobs.begin(), jobs.end(),
                                  [&](const FoundJob& job) { return job.state_directory == state; });
-  if (!known && fs::exists(state / "state.db", gone)) add_jobs(jobs, state, false, true);
+  if (!known && fs::exists(state, gone)) add_jobs(jobs, state, false, true);
 
   const FoundJob* found = nullptr;
   if (const auto id = as_id(word)) {

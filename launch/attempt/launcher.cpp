@@ -35,6 +35,7 @@ namespace json = boost::json;
 constexpr double kLockSeconds = 1.0;
 constexpr double kKillSeconds = 10.0;
 constexpr double kExitWriteSeconds = 30.0;
+constexpr std::size_t kMostLastWords = 64;
 constexpr std::size_t kLogEndBytes = std::size_t{1} << 14;
 
 std::string host_name() {
@@ -184,6 +185,11 @@ class Launcher {
     crash_point("launch.killed");
     records_.look();
     facts_.exits = records_.by_rank();
+    for (const RankExit& exit : facts_.before_kill) {
+      if (!is_failure(exit) || facts_.last_words.size() == kMostLastWords) continue;
+      const std::vector<std::string> lines = lines_of(exit);
+      if (!lines.empty()) facts_.last_words[exit.rank] = lines.back();
+    }
   }
 
   void judge_attempt() {
@@ -194,14 +200,13 @@ class Launcher {
     report_.first = verdict.first;
     report_.ranks = facts_.exits;
     const bool failed = verdict.outcome == Outcome::kFailed || verdict.outcome == Outcome::kInvalid;
-    if (failed) report_.failed = verdict.first ? verdict.first->ended : ended_;
-    report_.last_lines = last_lines(end_of_log("launcher.log"));
-    if (!verdict.first) return;
-    const auto lines = last_lines(end_of_log(rank_file(verdict.first->rank, ".log")));
-    if (lines.empty()) return;
-    report_.last_lines = lines;
-    // A rank that ended by itself has said why.
-    if (verdict.first->signal == 0) report_.reason += ": " + lines.back();
+    if (failed) report_.failed = verdict.failed > 0.0 ? verdict.failed : ended_;
+    report_.last_lines = verdict.first ? lines_of(*verdict.first) : std::vector<std::string>();
+    if (report_.last_lines.empty()) report_.last_lines = last_lines(end_of_log("launcher.log"));
+  }
+
+  std::vector<std::string> lines_of(const RankExit& exit) const {
+    return last_lines(end_of_log(rank_file(exit.rank, ".log")));
   }
 
   std::string end_of_log(const std::string& name) const {

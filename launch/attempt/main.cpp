@@ -55,24 +55,13 @@ std::vector<std::string> environment() {
   return list;
 }
 
-// "NAME:HIT", or "NAME:HIT:RANK:ATTEMPT" as ranks take it. All processes of a tree inherit the
-// variable, so a name of another program is no mistake.
+// All processes of a tree inherit the variable: a name that does not begin with "launch." is of
+// another program.
 void arm_crash(const std::string& text, int attempt) {
-  std::vector<std::string> parts(1);
-  for (const char c : text) {
-    if (c == ':') {
-      parts.emplace_back();
-    } else {
-      parts.back() += c;
-    }
-  }
-  if (!parts[0].starts_with("launch.")) return;
-  if (parts.size() > 3 && parts[3] != std::to_string(attempt)) return;
-  int hit = 0;
-  if (parts.size() > 1) {
-    std::from_chars(parts[1].data(), parts[1].data() + parts[1].size(), hit);
-  }
-  arm_crash_point(launcher_crash_points(), parts[0], hit);
+  if (!text.starts_with("launch.")) return;
+  const CrashOrder order = parse_crash_order(text, "TALARIA_CRASH_POINT");
+  if (order.attempt != 0 && order.attempt != attempt) return;
+  arm_crash_point(launcher_crash_points(), order.name, order.hit);
 }
 
 // A session of its own: what is sent to the starter's terminal or group does not come here. The

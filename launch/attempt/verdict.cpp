@@ -2,10 +2,12 @@
 #include "launch/attempt/verdict.h"
 
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <cstring>
 #include <iterator>
 #include <sstream>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <sys/wait.h>
@@ -18,6 +20,7 @@ namespace {
 
 constexpr std::size_t kMostLines = 20;
 constexpr std::size_t kMostLineBytes = 400;
+constexpr double kTogetherSeconds = 1.0;
 
 bool ended_well(const RankExit& exit) {
   return exit.signal == 0 && (exit.exit_code == kExitDone || exit.exit_code == kExitStoppedEarly);
@@ -39,8 +42,21 @@ bool all_ended_with(const Facts& facts, int code) {
          });
 }
 
-Verdict failed_rank(Outcome outcome, const RankExit& exit) {
-  return {outcome, describe(exit), exit, exit.ended};
+// `failed` is sorted by time; `first` is one of them.
+Verdict failed_rank(Outcome outcome, const RankExit& first, const std::vector<RankExit>& failed,
+                    const Facts& facts) {
+  Verdict verdict{outcome, describe(first), first, failed.front().ended};
+  if (first.signal != 0) return verdict;
+  for (const RankExit& exit : failed) {
+    const bool together = exit.signal == 0 && exit.exit_code == first.exit_code &&
+                          std::abs(exit.ended - first.ended) < kTogetherSeconds;
+    const auto words = facts.last_words.find(exit.rank);
+    if (!together || words == facts.last_words.end()) continue;
+    verdict.first = exit;
+    verdict.reason = fmt::format("{}: {}", describe(exit), without_time(words->second));
+    return verdict;
+  }
+  return verdict;
 }
 
 // No rank's record tells of a failure, and not all ranks tell of a good end.
@@ -101,10 +117,10 @@ Verdict judge(const Facts& facts) {
   const std::vector<RankExit> failed = failures(facts);
   for (const RankExit& exit : failed) {
     if (exit.signal == 0 && exit.exit_code == kExitUsage) {
-      return failed_rank(Outcome::kInvalid, exit);
+      return failed_rank(Outcome::kInvalid, exit, failed, facts);
     }
   }
-  if (!failed.empty()) return failed_rank(Outcome::kFailed, failed.front());
+  if (!failed.empty()) return failed_rank(Outcome::kFailed, failed.front(), failed, facts);
   if (!facts.cause.empty()) return {Outcome::kFailed, facts.cause, std::nullopt, 0.0};
   if (std::count_if(facts.exits.begin(), facts.exits.end(), ended_well) == facts.ranks) {
     return {Outcome::kFailed, "some ranks were done and others had stopped", std::nullopt, 0.0};
@@ -124,6 +140,16 @@ int outcome_code(Outcome outcome) {
       break;
   }
   return kExitFailed;
+}
+
+std::string without_time(const std::string& line) {
+  constexpr std::string_view kForm = "dddd-dd-ddTdd:dd:dd.dddZ ";
+  if (line.size() < kForm.size()) return line;
+  for (std::size_t i = 0; i < kForm.size(); ++i) {
+    const bool digit = line[i] >= '0' && line[i] <= '9';
+    if (kForm[i] == 'd' ? !digit : line[i] != kForm[i]) return line;
+  }
+  return line.substr(kForm.size());
 }
 
 std::vector<std::string> last_lines(const std::string& end_of_log) {

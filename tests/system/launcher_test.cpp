@@ -187,7 +187,7 @@ TEST_F(Launcher, SharedMemoryOfTheAttemptIsRemovedAndNoOther) {
   const std::string scratch = attempt_scratch(one.attempt_id);
   const std::string other = scratch + "x";
   std::ofstream(other) << "another's";
-  std::ofstream("/dev/shm/talaria-" + one.attempt_id + ".17-0") << "a segment";
+  std::ofstream("/dev/shm/talaria-" + one.attempt_id + "-17-0") << "a segment";
   fs::create_directories(scratch + "/ompi.host/0");
   std::ofstream(scratch + "/ompi.host/0/segment") << "x";
   run(one);

@@ -95,7 +95,12 @@ JobRow large_job(const std::string& run_directory) {
 }
 
 // Every kind of write that `store`, after begin(), allows.
-std::vector<std::pair<std::string, std::function<void(Store&)>>> writes() {
+struct Write {
+  const char* what;
+  std::function<void(Store&)> act;
+};
+
+std::vector<Write> writes() {
   return {{"submit", [](Store& store) { store.submit(large_job("/3"), 3.0); }},
           {"running",
            [](Store& store) {
@@ -123,26 +128,26 @@ TEST(FullDisk, EveryWriteFailsWhollyAndGoesOnWithRoom) {
     const fs::path ballast = folder / "ballast";
     Store store(file);
     begin(store);
-    for (const auto& [what, write] : writes()) {
+    for (const Write& write : writes()) {
       const std::string before = content(store);
       // From no room at all to room for a part of it.
       for (std::int64_t left = 0; left <= 8192; left += 4096) {
         fill(ballast, left);
-        const std::string text = storage_error([&] { write(store); });
+        const std::string text = storage_error([&] { write.act(store); });
         if (text == "no error") {
-          EXPECT_GT(left, 0) << what << " on a disk without room";
+          EXPECT_GT(left, 0) << write.what << " on a disk without room";
           break;
         }
         EXPECT_THAT(text, AllOf(HasSubstr(file.string()), HasSubstr("nothing was changed"),
                                 HasSubstr("free space")))
-            << what;
-        EXPECT_EQ(content(store), before) << what;
-        EXPECT_EQ(content(Store(file, true)), before) << what;
+            << write.what;
+        EXPECT_EQ(content(store), before) << write.what;
+        EXPECT_EQ(content(Store(file, true)), before) << write.what;
         fs::remove(ballast);
       }
       fs::remove(ballast);
-      if (content(store) == before) write(store);
-      EXPECT_NE(content(store), before) << what;
+      if (content(store) == before) write.act(store);
+      EXPECT_NE(content(store), before) << write.what;
     }
     EXPECT_EQ(content(Store(file, true)), content(store));
   });

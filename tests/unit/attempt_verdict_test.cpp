@@ -79,6 +79,22 @@ TEST(Verdict, ExitCode2IsAnInvalidJobWhoeverWasKilledForIt) {
   EXPECT_EQ(invalid.first->rank, 1);
 }
 
+TEST(Verdict, OfRanksThatFailTogetherTheOneThatSaidWhyIsNamed) {
+  Facts facts;
+  facts.ranks = 3;
+  facts.before_kill = {ended(0, 1, 0, 100.2), ended(1, 1, 0, 100.1), ended(2, 0, SIGKILL, 100.3)};
+  facts.last_words = {{0, "2026-11-24T15:42:24.314Z mkdir x: Not a directory"}, {2, "else"}};
+  const Verdict said = judge(facts);
+  EXPECT_EQ(said.first->rank, 0);
+  EXPECT_EQ(said.reason,
+            "rank 0 on node1 ended with exit code 1 in step 18: mkdir x: Not a directory");
+  EXPECT_EQ(said.failed, 100.1);
+  facts.before_kill[0].ended = 105.0;  // later: because of the first
+  EXPECT_EQ(judge(facts).first->rank, 1);
+  EXPECT_EQ(without_time("2026-11-24T15:42:24.31"), "2026-11-24T15:42:24.31");
+  EXPECT_EQ(without_time("error: x and much more text"), "error: x and much more text");
+}
+
 TEST(Verdict, ACauseOfTheLaunchersOwnCountsWhereNoRankFailedBefore) {
   EXPECT_EQ(verdict({}, std::nullopt, "mpirun was stopped").reason, "mpirun was stopped");
   EXPECT_THAT(verdict({ended(1, 1)}, std::nullopt, "mpirun was stopped").reason,

@@ -174,7 +174,17 @@ INSTANTIATE_TEST_SUITE_P(
                     Broken{"[a]\nrows = [1, 2", "f.toml:2: a.rows: "},
                     Broken{"[a]\nany = 0x", "f.toml:2: a.any: "},
                     Broken{"[a]\nword = \"\x01\"", "f.toml:2: a.word: "},
-                    Broken{"[a]\nword = \"\xff\xfe\"", "f.toml:2: a.word: "},
+                    Broken{"[a]\nword = \"\xff\xfe\"", "f.toml:2: a.word: byte 0xff is not UTF-8"},
+                    Broken{"[a]\nword = \"x \xc6y\"", "f.toml:2: a.word: byte 0xc6 is not UTF-8"},
+                    Broken{"[a]\nn\xc3\xa4me = 1",
+                           "f.toml:2: a: the character \"ä\" may stand in "},
+                    Broken{"[a]\nword = ä", "f.toml:2: a.word: the character \"ä\" may stand in "},
+                    Broken{"[a]\nword = \"x\\ä\"", "f.toml:2: a.word: the character \"ä\""},
+                    Broken{"[a]\nword = \"\"\"x\\ \n  ä\"\"\"", "f.toml:3: a: the character \"ä\""},
+                    Broken{"[a]\nword = 'x\nä", "f.toml:3: a: the character \"ä\""},
+                    Broken{"[a]\nany = 4z\"[jä", "f.toml:2: a.any: the character \"ä\""},
+                    Broken{"[a]\nany = 1\xc2\xa0", "f.toml:2: a.any: the character "},
+                    Broken{"[a]\n# \xed\xa0\x80", "f.toml:2: a: byte 0xed is not UTF-8"},
                     Broken{"= 3", "f.toml:1: "}, Broken{"<html>", "f.toml:1: "}),
     case_name<Broken>);
 
@@ -202,10 +212,44 @@ TEST(Config, ReadsValuesOfEveryKind) {
   root.finish();
 }
 
+TEST(Config, DeepKeysAndValuesAreRefused) {
+  std::string dotted = "a";
+  for (int i = 0; i < 100000; ++i) dotted += ".a";
+  for (const std::string& text :
+       {dotted + " = 1", "[" + dotted + "]", "x = { " + dotted + " = 1 }",
+        "x = " + std::string(100000, '['), "x = " + std::string(100000, '{')}) {
+    EXPECT_THAT(complaint([&] { ConfigFile::parse(text, "f.toml"); }), HasSubstr("f.toml:1: "));
+  }
+  EXPECT_THAT(complaint([&] { ConfigFile::parse("", "f.toml", {dotted + "=1"}); }),
+              HasSubstr("not an override"));
+  EXPECT_EQ(complaint([&] { ConfigFile::parse("", "f.toml", {"a.b=" + std::string(1000, '[')}); }),
+            "(nothing was refused)");
+  std::string numbers = "x = [1.5";
+  for (int i = 0; i < 100; ++i) numbers += ", 1.5";
+  EXPECT_NO_THROW(ConfigFile::parse(numbers + "]\na . b.'c.d'.\"e\" = 1.5", "f.toml"));
+}
+
+TEST(Config, CharactersBeyondAsciiStandInStringsAndComments) {
+  const ConfigFile file = ConfigFile::parse(
+      "\xEF\xBB\xBF# é\n'é' = \"é \\\" é\" # \"é\nb = 'é\\' # é\nc = \"\"\"é\"\n\\\\é\\\n "
+      "e\"\"\"\"\" # é\n"
+      "d = '''é'\n\\\n é'''#é\ne = \"\" # é\n",
+      "f.toml");
+  ConfigTable root = file.root();
+  EXPECT_EQ(root.string("é"), "é \" é");
+  EXPECT_EQ(root.string("b"), "é\\");
+  EXPECT_EQ(root.string("c"), "é\"\n\\ée\"\"");
+  EXPECT_EQ(root.string("e"), "");
+  EXPECT_EQ(root.string("d"), "é'\n\\\n é");
+}
+
 TEST(Config, AMissingFileIsOneLine) {
   EXPECT_EQ(complaint([] { ConfigFile::load("/no/such.toml"); }),
             "/no/such.toml: open /no/such.toml: No such file or directory (errno 2); allowed: the "
             "path of a readable TOML file");
+  EXPECT_EQ(
+      complaint([] { ConfigFile::load(std::string(10240, 'x')); }),
+      "\"" + std::string(60, 'x') + "...\": 10240 bytes; allowed: a path of at most 4095 bytes");
   EXPECT_THAT(complaint([] { ConfigFile::load("/"); }), HasSubstr("Is a directory"));
 }
 
@@ -240,6 +284,8 @@ TEST(Overrides, AreBlamedByName) {
   EXPECT_EQ(message("a.word.x=3"),
             "--set a.word.x: word is the string \"x\"; allowed: a key of a table");
   EXPECT_THAT(message("a.count=99999999999999999999"), HasSubstr("does not fit 64 bits"));
+  EXPECT_EQ(message("a.word=x \xc6y"),
+            "--set a.word: a byte that is not UTF-8; allowed: text in UTF-8");
   for (const char* text : {"", "=", "a", "a.count", "a..b=1", ".a=1", "a.=1", "a b=1", "a\n=1"}) {
     EXPECT_THAT(message(text), HasSubstr("allowed: table.key=value")) << text;
     EXPECT_EQ(message(text).find('\n'), std::string::npos);
@@ -340,8 +386,8 @@ TEST(Text, QuotedWordsReachACommandAsTheyAre) {
   std::string script = "printf '%s\\0'";
   std::string expected;
   for (const std::string& word : words) {
-    script += " " + shell_quote(word);
-    expected += word + '\0';
+    script.append(1, ' ').append(shell_quote(word));
+    expected.append(word).append(1, '\0');
   }
   EXPECT_EQ(shell_quote("/x/y-1.0,z:%j"), "/x/y-1.0,z:%j");
   const auto path =

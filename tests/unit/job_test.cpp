@@ -603,7 +603,7 @@ INSTANTIATE_TEST_SUITE_P(
             "\"name:slots\", a host name or IPv4 address of A-Z a-z 0-9 . -, a letter or digit "
             "first, and 1 or more slots"},
         Bad{"memory_gib =", "memory_gib = -1",
-            "j.toml:16: cluster.memory_gib: found -1; allowed: a number from 0 to 1.04858e+06"},
+            "j.toml:16: cluster.memory_gib: found -1; allowed: a number from 0 to 1e+06"},
         Bad{"beat_seconds =", "beat_seconds = 0.01",
             "j.toml:63: monitor.beat_seconds: found 0.01; allowed: 0, or 0.05 or more"},
         Bad{"beat_seconds =", "beat_seconds = 61",
@@ -771,6 +771,15 @@ TEST(Continuation, WhatTheFirstStartFixedStays) {
             }),
             "--set train.micro_batch: train.micro_batch: found 2; allowed: 1 (divisors of a group, "
             "train.global_batch 16 / job.sample_groups 16)");
+  // A group with very many divisors: said at once, and the message has an end.
+  const std::string large = std::string(kLeast) + "steps = 5\nglobal_batch = 2095133040\n";
+  const std::string many = complaint([&] {
+    continue_job(
+        ConfigFile::parse(large, "j.toml", {"job.numerics=invariant", "train.micro_batch=2"}),
+        parse(large, {"job.numerics=invariant", "job.sample_groups=16"}));
+  });
+  EXPECT_THAT(many, HasSubstr("allowed: 1, 3, 5, 7, 9, 11, "));
+  EXPECT_LT(many.size(), 400U);
   // Fast numerics follow the layout, and it may change.
   const Job fast = parse(text, {"parallel.data=16"});
   EXPECT_NO_THROW(check_continuation(fast, parse(text)));

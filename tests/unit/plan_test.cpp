@@ -74,6 +74,7 @@ std::string describe(const Action& action) {
 
 std::vector<std::string> describe(const std::vector<Action>& actions) {
   std::vector<std::string> words;
+  words.reserve(actions.size());
   for (const Action& action : actions) words.push_back(describe(action));
   return words;
 }
@@ -220,6 +221,7 @@ TEST(Reconcile, StagesThatWaitForOthers) {
   for (const Waiting& row : table) {
     std::vector<StageRow> stages = row.before;
     std::vector<std::string> names;
+    names.reserve(stages.size());
     for (const StageRow& stage : stages) names.push_back(stage.name);
     stages.push_back(stage_in(S::kDone, "unrelated"));
     stages.push_back(stage_in(S::kPending, "last", names));

@@ -424,6 +424,7 @@ class ScriptCommand : public Script {
     std::vector<std::string> words = {"talaria script"};
     words.insert(words.end(), args.begin(), args.end());
     std::vector<char*> pointers;
+    pointers.reserve(words.size());
     for (std::string& word : words) pointers.push_back(word.data());
     testing::internal::CaptureStdout();
     try {

@@ -149,6 +149,26 @@ TEST(Stages, AnOverrideCountsForAllAndSurvivesTheEffectiveFile) {
             "--set stage.train.steps: stage is an array; allowed: a key of a table");
 }
 
+TEST(Stages, OneCanBeReadByItself) {
+  const auto read = [](const std::string& text, const std::string& stage) -> std::string {
+    try {
+      const ConfigFile file = stage_file(ConfigFile::parse(text, "j.toml", {"job.seed=3"}), stage);
+      const Job job = parse_job(file);
+      EXPECT_EQ(job.job.seed, 3U);
+      return fmt::format("{} layers", job.model.layers);
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+  };
+  EXPECT_EQ(read(kGood, "large"), "4 layers");
+  EXPECT_EQ(read(kGood, "$(id)"),
+            "--stage \"$(id)\": no such stage; allowed: small, large or other");
+  EXPECT_THAT(read(kGood, ""), StartsWith("j.toml:8: stage: this file has job stages"));
+  const std::string plain = "[job]\nname='x'\n[data]\nsources=[{path='a'}]\n[train]\nsteps=5\n";
+  EXPECT_EQ(read(plain, ""), "12 layers");
+  EXPECT_EQ(read(plain, "x"), "--stage \"x\": the job file has no [[stage]]; allowed: no --stage");
+}
+
 struct Bad {
   const char* line;
   const char* replacement;

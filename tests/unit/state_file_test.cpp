@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "coordinator/state/schema.h"
+#include "coordinator/state/store_state.h"
 #include "tests/support/state_fixtures.h"
 
 namespace talaria::coordinator {
@@ -105,6 +106,17 @@ TEST(StateFile, HasTheSettingsThatMakeCommitsLast) {
   EXPECT_EQ(setting("synchronous"), "2");
   EXPECT_EQ(setting("foreign_keys"), "1");
   EXPECT_EQ(setting("busy_timeout"), "2000");
+}
+
+TEST(StateFile, WhatHasNotEndedIsFoundByItsIndex) {
+  const TempFolder folder;
+  Store(folder / "state.db").submit(sample_job(), 1.0);
+  Database database(folder / "state.db", Database::Open::kWrite);
+  Statement row =
+      database.prepare(fmt::format("EXPLAIN QUERY PLAN SELECT job FROM stages WHERE {}", kUnended));
+  ASSERT_TRUE(row.row());
+  for (int column = 0; column < 3; ++column) row.integer<int>();
+  EXPECT_THAT(row.text(), HasSubstr("unended_stages"));
 }
 
 TEST(StateFile, ATransactionThatThrowsIsUndone) {

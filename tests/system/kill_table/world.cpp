@@ -53,6 +53,26 @@ Role role_of(const std::vector<std::string>& command) {
   return command.size() > 1 && command[1] == "rank" ? Role::kRankParent : Role::kLauncher;
 }
 
+template <class Visit>
+void each_process(Visit visit) {
+  std::error_code error;
+  for (fs::directory_iterator at("/proc", error); !error && at != fs::directory_iterator();
+       at.increment(error)) {
+    const std::string name = at->path().filename();
+    const bool number =
+        std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+    if (number) visit(at->path(), static_cast<pid_t>(std::stol(name)));
+  }
+}
+
+bool any_mpirun() {
+  bool found = false;
+  each_process([&](const fs::path& proc, pid_t) {
+    found = found || role_of(command_of(proc)) == Role::kMpirun;
+  });
+  return found;
+}
+
 // The launcher itself carries no attempt's id: it is known by the lock it wrote its name into.
 pid_t lock_holder(const fs::path& run) {
   std::error_code error;
@@ -84,24 +104,18 @@ std::vector<Process> processes_of(const fs::path& run) {
   const std::set<std::string> ids = attempt_ids(run);
   const pid_t launcher = lock_holder(run);
   std::vector<Process> found;
-  std::error_code error;
-  for (fs::directory_iterator at("/proc", error); !error && at != fs::directory_iterator();
-       at.increment(error)) {
-    const std::string name = at->path().filename();
-    if (!std::all_of(name.begin(), name.end(),
-                     [](unsigned char c) { return std::isdigit(c) != 0; }))
-      continue;
+  each_process([&](const fs::path& proc, pid_t pid) {
     Process process;
-    process.pid = static_cast<pid_t>(std::stol(name));
-    process.role = role_of(command_of(at->path()));
-    auto variables = environment_of(at->path());
+    process.pid = pid;
+    process.role = role_of(command_of(proc));
+    auto variables = environment_of(proc);
     process.attempt_id = variables["TALARIA_ATTEMPT_ID"];
-    const bool is_launcher = process.role == Role::kLauncher && process.pid == launcher;
-    if (!ids.contains(process.attempt_id) && !is_launcher) continue;
+    const bool is_launcher = process.role == Role::kLauncher && pid == launcher;
+    if (!ids.contains(process.attempt_id) && !is_launcher) return;
     const std::string& rank = variables["OMPI_COMM_WORLD_RANK"];
     if (!rank.empty()) process.rank = std::stoi(rank);
     found.push_back(process);
-  }
+  });
   return found;
 }
 
@@ -131,31 +145,36 @@ std::vector<json::object> events(const fs::path& run, const std::string& kind) {
   return chosen;
 }
 
-std::set<std::string> scratch_paths() {
+std::set<std::string> scratch_paths(const std::set<std::string>& ids) {
+  std::set<std::string> marks = ids;
+  // Where another mpirun works they may be its own.
+  if (!any_mpirun()) marks.insert({"ompi.", "vader_segment", "openmpi-sessions", "pmix-"});
   std::set<std::string> paths;
   for (const fs::path& folder : {fs::path("/dev/shm"), fs::temp_directory_path()}) {
     std::error_code error;
     for (fs::directory_iterator at(folder, error); !error && at != fs::directory_iterator();
          at.increment(error)) {
       const std::string name = at->path().filename();
-      for (const char* mark : {"talaria-j", "ompi", "vader", "openmpi", "pmix"}) {
-        if (name.find(mark) != std::string::npos) paths.insert(at->path().string());
-      }
+      const bool marked = std::any_of(marks.begin(), marks.end(), [&](const std::string& mark) {
+        return name.find(mark) != std::string::npos;
+      });
+      if (marked) paths.insert(at->path().string());
     }
   }
   return paths;
 }
 
-std::optional<fs::path> control_group(const std::string& attempt_id) {
+std::vector<fs::path> control_groups(const std::string& attempt_id) {
+  std::vector<fs::path> found;
   std::error_code error;
   for (fs::recursive_directory_iterator at("/sys/fs/cgroup", error);
        !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
-    if (at->is_directory(error) &&
-        at->path().filename().string().find(attempt_id) != std::string::npos) {
-      return at->path();
+    const std::string name = at->path().filename();
+    if (at->is_directory(error) && name.find(attempt_id) != std::string::npos) {
+      found.push_back(at->path());
     }
   }
-  return std::nullopt;
+  return found;
 }
 
 }  // namespace talaria::kill_table

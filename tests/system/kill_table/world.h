@@ -36,11 +36,11 @@ std::set<std::string> attempt_ids(const std::filesystem::path& run);
 std::vector<boost::json::object> read_lines(const std::filesystem::path& file);
 std::vector<boost::json::object> events(const std::filesystem::path& run, const std::string& kind);
 
-// Paths that Talaria and Open MPI make outside of the run directory: /dev/shm and the temporary
-// directory.
-std::set<std::string> scratch_paths();
+// Paths in /dev/shm and the temporary directory that these attempts made, and those of Open MPI,
+// whose names do not tell whose they are.
+std::set<std::string> scratch_paths(const std::set<std::string>& ids);
 
-// The folder of a memory control group of this attempt, if the launcher made one.
-std::optional<std::filesystem::path> control_group(const std::string& attempt_id);
+// The folders of this attempt's control groups, where the launcher made any.
+std::vector<std::filesystem::path> control_groups(const std::string& attempt_id);
 
 }  // namespace talaria::kill_table
