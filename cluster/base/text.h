@@ -3,15 +3,24 @@
 // mistyped one is nearest to. And the one way a word gets into a shell script.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace talaria {
 
-// `text` with control characters written as \n, \t, \xNN, so that it stays on one line and no
-// terminal obeys it; so are C1 controls, marks of direction, and bytes that are not UTF-8.
+// Takes the first character off `text`, which is not empty: its code point, or nothing where the
+// first byte begins no valid UTF-8 (that byte is taken off).
+std::optional<char32_t> take_code_point(std::string_view& text);
+
+// `text` as one harmless line of a terminal: control characters are written as \n, \t, \xNN,
+// those beyond ASCII and marks that turn the direction of writing as \uNNNN, bytes that are no
+// UTF-8 as \xNN.
 std::string one_line(std::string_view text);
+
+// `text` with U+FFFD in the place of each byte that is no UTF-8.
+std::string valid_utf8(std::string_view text);
 
 // Bytes up to the first that is not UTF-8; all of them where the text is UTF-8.
 std::size_t utf8_prefix(std::string_view text);

@@ -71,7 +71,7 @@ std::string mpirun_words(const Job& job) {
   return words + fmt::format(
                      " --host {} --map-by slot --bind-to none \\\n"
                      "  --mca plm_rsh_agent {} \\\n"
-                     "  --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 \\\n"
+                     "  --mca oob_tcp_keepalive_time 3 --mca oob_tcp_keepalive_intvl 2 \\\n"
                      "  --mca oob_tcp_keepalive_probes 3",
                      shell_quote(host_list(job.cluster)), shell_quote(job.cluster.launch_agent));
 }

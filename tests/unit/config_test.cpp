@@ -414,7 +414,7 @@ TEST(Text, MessagesStayOnOneLine) {
   EXPECT_EQ(one_line("a\nb\tc\x01\x7f é"), "a\\nb\\tc\\x01\\x7f é");
   EXPECT_EQ(one_line("\xc2\x9b"
                      "31m \xe2\x80\xae \xf0\x9f\x98\x80"),
-            "\\xc2\\x9b31m \\xe2\\x80\\xae \xf0\x9f\x98\x80");
+            "\\u009b31m \\u202e \xf0\x9f\x98\x80");
   EXPECT_EQ(one_line("\xff\xc0\x80\xed\xa0\x80\xe2\x82"),
             "\\xff\\xc0\\x80\\xed\\xa0\\x80\\xe2\\x82");
   EXPECT_EQ(in_quotes(std::string(59, 'x') + "é é"), "\"" + std::string(59, 'x') + "...\"");
