@@ -36,7 +36,6 @@ CommandLine mpirun_command(const Job& job, const Tools& tools, const std::string
   set("btl_vader_backing_directory", scratch);
   set("btl_vader_single_copy_mechanism", "none");
   set("mpi_yield_when_idle", "1");
-  set("orte_abort_on_non_zero_status", "0");
   set("oob_tcp_keepalive_time", "3");
   set("oob_tcp_keepalive_intvl", "2");
   set("oob_tcp_keepalive_probes", "3");

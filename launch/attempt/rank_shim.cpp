@@ -234,8 +234,9 @@ class Shim {
     }
   }
 
+  // 75 is no failure, but mpirun knows only 0 and ends the other ranks for anything else.
   int follow() const {
-    if (signal_ == 0) return exit_code_;
+    if (signal_ == 0) return exit_code_ == kExitStoppedEarly ? kExitDone : exit_code_;
     const struct rlimit no_core {};
     ::setrlimit(RLIMIT_CORE, &no_core);
     ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

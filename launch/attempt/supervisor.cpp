@@ -163,11 +163,14 @@ double Supervisor::seconds_to_look_again() const {
   return std::max(seconds, 0.0);
 }
 
-// Only mpirun reaches the other nodes; their daemons end what is left when it is gone.
-void Supervisor::wind_down_nodes() {
+// Only mpirun reaches the other nodes. When a rank has failed it is ending them already, and a
+// signal on top of that would make it leave them.
+void Supervisor::wind_down_nodes(bool ask) {
   if (spec_.nodes == 1 || reaper_.command_status()) return;
-  ::kill(reaper_.command(), SIGTERM);
-  ::kill(reaper_.command(), SIGCONT);
+  if (ask) {
+    ::kill(reaper_.command(), SIGTERM);
+    ::kill(reaper_.command(), SIGCONT);
+  }
   const double end = monotonic_seconds() + kWindDownSeconds;
   while (!reaper_.command_status() && monotonic_seconds() < end) {
     struct pollfd ready = {signals_.get(), POLLIN, 0};
@@ -189,7 +192,7 @@ std::string Supervisor::wait() {
     }
     const std::string cause = look();
     if (over_) {
-      wind_down_nodes();
+      wind_down_nodes(!cause.empty());
       return cause;
     }
     struct pollfd ready[2] = {{signals_.get(), POLLIN, 0}, {files_.get(), POLLIN, 0}};

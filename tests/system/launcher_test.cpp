@@ -144,6 +144,7 @@ TEST_F(Launcher, DaemonsThatEscapedAreFound) {
     fs::remove_all(folder() / "run");
     const ExitReport report = run(spec(2, {escape, "sleep=0.05", "exit=0"}));
     EXPECT_EQ(report.outcome, Outcome::kDone) << report.reason;
+    EXPECT_TRUE(fs::exists(folder() / "escaped"));
     expect_nothing_left();
   }
 }
