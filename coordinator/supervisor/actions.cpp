@@ -128,7 +128,7 @@ void Loop::launch(const StageKey& stage) {
                                    if (error) return;
                                    if (StageWatch* const ended = find_attempt(id)) {
                                      ended->launcher_error = errors_of(errors->get());
-          ended->launcher_end.reset();
+                                     ended->launcher_end.reset();
                                    }
                                    timer_.cancel();  // look at once
                                  });
