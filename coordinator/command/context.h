@@ -47,11 +47,11 @@ struct Context {
 };
 
 // Where `talaria coordinator` keeps its state, and where clients look for it, in this order. A
-// given `--state-dir` is the only place.
+// given `--state-dir` is the only place. Throws UsageError without any.
 std::filesystem::path state_directory_of(const Environment& environment, const std::string& given);
 std::vector<std::filesystem::path> places_to_look(const Environment& environment,
                                                   const std::string& given);
-// $XDG_STATE_HOME/talaria, where each user's own records lie. Throws UsageError without a home.
+// $XDG_STATE_HOME/talaria, where each user's own records lie; "" for a user without a home.
 std::filesystem::path user_state_folder(const Environment& environment);
 
 }  // namespace talaria::coordinator

@@ -145,6 +145,12 @@ void pass_on(int signal, int count, const Client& client, std::int64_t job, Disp
   }
 }
 
+void note_away(const Error& error, bool& away, Display& display) {
+  if (std::exchange(away, true)) return;
+  display.note_now(fmt::format("{}; the job goes on without, and the coordinator is waited for",
+                               one_line(error.what())));
+}
+
 // The rank that failed first: where its log is, and how that ends.
 void show_first_failure(const StageView& stage) {
   if (!stage.row.attempt) return;
@@ -203,9 +209,11 @@ JobView follow(const Client& client, std::int64_t job, const FollowOptions& opti
     } catch (const NoCoordinator& error) {
       options.check();
       if (!options.wait_for_coordinator) throw;
-      if (!std::exchange(away, true)) {
-        display.note_now("the coordinator is away, the job goes on without; waiting for it");
-      }
+      note_away(error, away, display);
+    } catch (const Refusal& refusal) {
+      // Overrun or in trouble, which passes.
+      if (refusal.status < 500) throw;
+      note_away(refusal, away, display);
     }
     const int signal = wait_or_signal(kLookSeconds, options.signals_stop);
     if (signal != 0) pass_on(signal, ++signals, client, job, display);

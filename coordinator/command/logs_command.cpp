@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <map>
 #include <set>
 
 #include "cluster/base/clock.h"
@@ -59,10 +60,12 @@ class Follower {
   explicit Follower(const LogOptions& options) : options_(options) {}
 
   void open_new(const StageView& stage) {
-    const int attempt = options_.attempt > 0 ? options_.attempt : newest_attempt(stage);
-    if (attempt == 0) return;
-    for (LogFile& file : attempt_logs(stage.row.run_directory, attempt, options_.only_rank())) {
-      if (known_.insert(file.path().string()).second) files_.push_back(std::move(file));
+    const int newest = options_.attempt > 0 ? options_.attempt : newest_attempt(stage);
+    // Also those that came and went since the last look.
+    int& from = first_.try_emplace(stage.row.run_directory, std::max(newest, 1)).first->second;
+    for (; from <= newest; ++from) {
+      open_attempt(stage.row.run_directory, from);
+      if (from == newest) break;  // ranks may still open theirs
     }
   }
 
@@ -83,11 +86,18 @@ class Follower {
   }
 
  private:
+  void open_attempt(const std::string& run_directory, int attempt) {
+    for (LogFile& file : attempt_logs(run_directory, attempt, options_.only_rank())) {
+      if (known_.insert(file.path().string()).second) files_.push_back(std::move(file));
+    }
+  }
+
   struct Held {
     LogLine line;
     double seen;
   };
   const LogOptions& options_;
+  std::map<std::string, int> first_;  // attempt that may have files to open, by run directory
   std::set<std::string> known_;
   std::vector<LogFile> files_;
   std::vector<Held> held_;

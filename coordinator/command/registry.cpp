@@ -43,7 +43,7 @@ fs::path embedded_state(const fs::path& run_directory) { return run_directory / 
 void register_run(const fs::path& folder, const std::string& run_directory) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) fail_usage("{}: cannot make the folder: {}", folder.string(), error.message());
+  if (error) fail("{}: cannot make the folder: {}", folder.string(), error.message());
   const json::object entry = {{"run_directory", valid_utf8(run_directory)},
                               {"started", wall_seconds()}};
   write_file_atomic(folder / fmt::format("{:016x}.json", hash_of(run_directory)),

@@ -12,6 +12,7 @@ namespace talaria::coordinator {
 // Where the coordinator of a run that serves itself has its state.
 std::filesystem::path embedded_state(const std::filesystem::path& run_directory);
 
+// Throws Error where the folder cannot be written.
 void register_run(const std::filesystem::path& folder, const std::string& run_directory);
 
 // The registered run directories that still have such a folder. Files of others are removed.

@@ -24,6 +24,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// While it is waited for, signals wait too.
+constexpr double kAnswerSeconds = 10.0;
+
 struct RunOptions {
   JobSource source;
   std::string progress = "auto";
@@ -41,6 +44,16 @@ void make_private_folder(const fs::path& folder) {
                error.message());
   }
   if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) fail_errno("mkdir", folder.string());
+}
+
+// Only `ps` needs it: a user without a home may still run a job.
+void note_run(const Environment& environment, const fs::path& run) {
+  const fs::path folder = user_state_folder(environment);
+  try {
+    if (!folder.empty()) register_run(folder / "runs", run.string());
+  } catch (const Error& error) {
+    log_warning("talaria ps will not list this run: {}", one_line(error.what()));
+  }
 }
 
 // The job that a coordinator which died has left unended in this run directory.
@@ -104,7 +117,7 @@ JobView run_embedded(const Context& context, const RunOptions& options, const Pr
   const fs::path run = prepared.request.run_directory;
   const fs::path state = embedded_state(run);
   make_private_folder(state);
-  register_run(user_state_folder(context.environment) / "runs", run.string());
+  note_run(context.environment, run);
   const std::optional<JobView> left = left_over(state);
   const bool adopts = left && same_job(*left, prepared.job);
   if (left && !adopts && is_alive(*left) && !Client(state).answers()) {
@@ -121,7 +134,7 @@ JobView run_embedded(const Context& context, const RunOptions& options, const Pr
   coordinator.state_directory = state;
   coordinator.tools = options.tools;
   Embedded embedded(context.parts.make_service, coordinator);
-  const Client client(state);
+  const Client client(state, kAnswerSeconds);
   follow_as.fd = embedded.screen();
   follow_as.wait_for_coordinator = false;
   follow_as.check = [&embedded] { embedded.check(); };

@@ -18,14 +18,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kListSeconds = 10.0;
+constexpr double kAnswerSeconds = 10.0;
 
 // Jobs of one state directory, from its coordinator or from its file.
 void add_jobs(std::vector<FoundJob>& found, const fs::path& state, bool daemon, bool all) {
   bool served = true;
   std::vector<JobView> views;
   try {
-    views = Client(state, kListSeconds).list(all);
+    views = Client(state, kAnswerSeconds).list(all);
   } catch (const NoCoordinator&) {
     if (daemon) return;
     served = false;
@@ -110,7 +110,8 @@ std::string FoundJob::handle() const {
 
 std::optional<Client> find_daemon(const Context& context, const std::string& state_directory) {
   for (const fs::path& place : places_to_look(context.environment, state_directory)) {
-    if (Client(place, kListSeconds).answers()) return Client(place);
+    const Client client(place, kAnswerSeconds);
+    if (client.answers()) return client;
   }
   return std::nullopt;
 }
@@ -118,7 +119,7 @@ std::optional<Client> find_daemon(const Context& context, const std::string& sta
 Client require_daemon(const Context& context, const std::string& state_directory) {
   if (std::optional<Client> client = find_daemon(context, state_directory)) return *client;
   fail_usage("no coordinator answers at {}; start one with: talaria coordinator",
-             state_directory_of(context.environment, state_directory).string());
+             places_to_look(context.environment, state_directory).front().string());
 }
 
 std::vector<FoundJob> find_jobs(const Context& context, const std::string& state_directory,
@@ -127,7 +128,9 @@ std::vector<FoundJob> find_jobs(const Context& context, const std::string& state
   if (const auto daemon = find_daemon(context, state_directory)) {
     add_jobs(found, daemon->state_directory(), true, all);
   }
-  for (const fs::path& run : registered_runs(user_state_folder(context.environment) / "runs")) {
+  const fs::path own = user_state_folder(context.environment);
+  for (const fs::path& run :
+       own.empty() ? std::vector<fs::path>() : registered_runs(own / "runs")) {
     try {
       add_jobs(found, embedded_state(run), false, all);
     } catch (const Error& error) {

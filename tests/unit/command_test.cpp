@@ -174,7 +174,8 @@ TEST(Places, TheOwnCoordinatorComesBeforeRoots) {
   EXPECT_EQ(places.size(), ::geteuid() == 0 ? 1U : 2U);
   environment.state_directory = "/env";
   EXPECT_THAT(places_to_look(environment, ""), ElementsAre("/env"));
-  EXPECT_THROW(user_state_folder({}), UsageError);
+  EXPECT_EQ(user_state_folder({}), "");
+  EXPECT_THAT(places_to_look({}, ""), ElementsAre("/var/lib/talaria"));
 }
 
 TEST(Listing, JobsAndOneJob) {
