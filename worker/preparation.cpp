@@ -8,7 +8,6 @@
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
-#include "launch/stages.h"
 #include "storage/checkpoint/verify.h"
 #include "worker/exchange.h"
 #include "worker/samples.h"

@@ -46,10 +46,12 @@ int open_folder(const fs::path& path) {
   return own ? fd.release() : -1;
 }
 
+// By its birth where the file system knows it, else by its last change.
 bool is_young(const UniqueFd& folder) {
-  struct stat info {};
-  if (::fstat(folder.get(), &info) != 0) return true;
-  return wall_seconds() - static_cast<double>(info.st_mtim.tv_sec) < kYoungSeconds;
+  struct statx info {};
+  if (::statx(folder.get(), "", AT_EMPTY_PATH, STATX_BTIME | STATX_MTIME, &info) != 0) return true;
+  const auto& since = (info.stx_mask & STATX_BTIME) != 0 ? info.stx_btime : info.stx_mtime;
+  return wall_seconds() - static_cast<double>(since.tv_sec) < kYoungSeconds;
 }
 
 // Folders of attempts whose processes were all killed, so that nobody holds them.

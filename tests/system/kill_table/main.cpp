@@ -174,7 +174,8 @@ void Table::judge(const Row& row, const std::string& run, const Scene& scene,
     for (const fs::path& memory : scene.memory) {
       for (const auto& entry : fs::directory_iterator(memory)) {
         const std::string name = entry.path().filename();
-        expect(name.find(id) == std::string::npos, entry.path().string() + " is left");
+        expect(name.find(id) == std::string::npos,
+               fmt::format("{} is left by attempt {}", entry.path().string(), id));
       }
     }
   }
