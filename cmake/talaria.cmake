@@ -9,7 +9,8 @@ target_include_directories(talaria_flags INTERFACE ${PROJECT_SOURCE_DIR})
 if(TALARIA_SANITIZE)
   # GCC 12 raises false array-bounds and maybe-uninitialized alarms in instrumented code.
   target_compile_options(talaria_flags INTERFACE -fsanitize=${TALARIA_SANITIZE}
-    -fno-sanitize-recover=all $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow>)
+    -fno-sanitize-recover=all
+    $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow>)
   target_link_options(talaria_flags INTERFACE -fsanitize=${TALARIA_SANITIZE})
   if(TALARIA_SANITIZE MATCHES "thread")
     target_compile_options(talaria_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-tsan>)

@@ -13,7 +13,7 @@ namespace {
 
 bool may_differ(const JobKey& key) {
   const std::string table = key.table();
-  return table == "parallel" || table == "cluster" || table == "checkpoint" ||
+  return table == "parallel" || table == "cluster" || table == "checkpoint" || table == "monitor" ||
          key.name == "train.micro_batch";
 }
 

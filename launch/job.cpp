@@ -14,9 +14,10 @@ namespace talaria::launch {
 JobReader::JobReader(const ConfigFile& file) {
   ConfigTable root = file.root();
   if (root.has("stage")) {
-    root.refuse("stage",
-                "job stages ([[stage]]) are not available in this version; allowed: one job stage "
-                "a file, its tables at the top level");
+    root.refuse(
+        "stage",
+        "this file has job stages ([[stage]]), which `talaria run` runs one after the other; "
+        "allowed here: one job stage, its tables at the top level");
   }
   for (const JobKey& key : job_keys()) {
     if (!tables_.contains(key.table())) {
@@ -104,6 +105,11 @@ void JobReader::read_key(const JobKey& key, Job& job) {
       break;
     case KeyType::kChoice:
       read_choice(key, field);
+      break;
+    case KeyType::kStrings:
+      if (auto value = table.strings(key.key())) {
+        *std::get<std::vector<std::string>*>(field) = std::move(*value);
+      }
       break;
     case KeyType::kSources:
       read_sources(key, job);

@@ -27,8 +27,24 @@ struct ClusterSection {
   int threads_per_rank = 1;
   std::string device = "cpu";  // cpu; cuda is refused in this version
   int max_restarts = 3;
-  std::vector<std::string> hosts;  // "node1:4": name and ranks there; empty: this machine
-  std::string launch_agent;        // what starts Open MPI's daemon on a host; empty: ssh
+  std::vector<std::string> hosts;    // "node1:4": name and ranks there; empty: this machine
+  std::string launch_agent = "ssh";  // what starts Open MPI's daemon on a host
+  double memory_gib = 0.0;           // for all ranks of a node; 0: no limit
+};
+
+// What the coordinator and the launcher watch, in seconds (docs/orchestrator.md).
+struct MonitorSection {
+  double beat_seconds = 0.0;  // between reports of a rank; 0: Job::beat_seconds
+  // The longest that a rank may stay in a phase; 0: learned from the run.
+  double start_seconds = 0.0;
+  double setup_seconds = 0.0;
+  double restore_seconds = 0.0;
+  double step_seconds = 0.0;
+  double evaluate_seconds = 0.0;
+  double save_seconds = 0.0;
+  double finish_seconds = 0.0;
+  double stopped_seconds = 30.0;      // how long mpirun may stay stopped
+  double stop_grace_seconds = 600.0;  // from a stop request to the kill
 };
 
 struct ParallelSection {
@@ -86,6 +102,7 @@ struct Job {
   TrainSection train;
   OptimizerSection optimizer;
   CheckpointSection checkpoint;
+  MonitorSection monitor;
 
   // The file with --set applied and with what the first start fixes written out; saved with the run
   // and each checkpoint. Parsing it gives this job.
@@ -93,14 +110,33 @@ struct Job {
 
   std::int64_t samples_per_rank() const { return train.global_batch / parallel.layout.data; }
   std::int64_t micro_batches() const { return samples_per_rank() / train.micro_batch; }
+  // Seconds between two reports of a rank: as given, else 1, and 5 above 64 ranks.
+  double beat_seconds() const;
+  std::int64_t memory_limit() const;  // bytes for all ranks of a node; 0: none
 };
+
+struct HostSlots {
+  std::string name;
+  int slots = 1;
+};
+// cluster.hosts with the slots of each; without slots in the file, the ranks shared out evenly.
+// Throws UsageError for what parse_job would refuse as a host.
+std::vector<HostSlots> host_slots(const ClusterSection& cluster);
+// The same as mpirun's --host takes it: "node1:8,node2:8".
+std::string host_list(const ClusterSection& cluster);
 
 // Reads and validates. Throws UsageError with one line "file:line: key: what, what is allowed".
 Job parse_job(const ConfigFile& file);
 
+// What parse_job and continue_job read for one stage: its own job file, with the lines of `file`.
+// An empty name stands for a file without stages, which is given back. Throws UsageError for a file
+// of which any stage is refused, and for a stage that it has not.
+ConfigFile stage_file(ConfigFile file, const std::string& stage);
+
 // What a continued run may not change (docs/job-file.md, "Continuing a run"): compares `now` with
 // the job that a checkpoint was written by; throws UsageError naming the key and both values.
-// `parallel`, `cluster`, `checkpoint`, `train.micro_batch` may differ, `train.steps` may grow.
+// `parallel`, `cluster`, `checkpoint`, `monitor`, `train.micro_batch` may differ, `train.steps` may
+// grow.
 void check_continuation(const Job& saved, const Job& now);
 
 // The job of a run that continues from a checkpoint written by `saved`: what the file leaves open

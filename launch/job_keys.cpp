@@ -11,6 +11,7 @@ namespace talaria::launch {
 
 namespace {
 
+constexpr double kMostSeconds = 1e7;
 constexpr std::int64_t kMostInt = std::numeric_limits<int>::max();
 
 // Shorthand for the table below: the field `path` of a Job.
@@ -46,6 +47,11 @@ JobKey text(const char* name, Field (*field)(Job&), const char* meaning,
           .field = field,
           .default_text = default_text,
           .rule = rule};
+}
+
+JobKey strings(const char* name, Field (*field)(Job&), const char* meaning, const char* rule) {
+  return {
+      .name = name, .type = KeyType::kStrings, .meaning = meaning, .field = field, .rule = rule};
 }
 
 JobKey choice(const char* name, std::vector<std::string> choices, Field (*field)(Job&),
@@ -103,7 +109,17 @@ void add_cluster(std::vector<JobKey>& keys) {
   keys.push_back(
       choice("cluster.device", {"cpu"}, FIELD(cluster.device), "what computes", "", {"cuda"}));
   keys.push_back(integer("cluster.max_restarts", {0, kMostInt}, FIELD(cluster.max_restarts),
-                         "new attempts after a failure"));
+                         "new attempts after a failure, counted since the last new checkpoint"));
+  keys.push_back(strings("cluster.hosts", FIELD(cluster.hosts),
+                         "the nodes, as \"name:slots\"; without slots the ranks are shared out "
+                         "evenly; none: this machine",
+                         "with launcher = \"mpirun\"; names or IPv4 addresses, each once"));
+  keys.push_back(text("cluster.launch_agent", FIELD(cluster.launch_agent),
+                      "the command that reaches the nodes of hosts", "",
+                      "a path or command, with options, of A-Z a-z 0-9 "
+                      "_ . / @ % + = : , - and single spaces"));
+  keys.push_back(real("cluster.memory_gib", {0.0, 1e6}, FIELD(cluster.memory_gib),
+                      "memory for all ranks of a node, in GiB; 0: no limit"));
 }
 
 void add_parallel(std::vector<JobKey>& keys) {
@@ -219,6 +235,33 @@ void add_checkpoint(std::vector<JobKey>& keys) {
                          "newest checkpoints that are kept"));
 }
 
+void add_monitor(std::vector<JobKey>& keys) {
+  const RealRange duration{0.0, kMostSeconds};
+  const RealRange positive{0.0, kMostSeconds, true, false};
+  const char* const deadline = "0, or at least two beats";
+  keys.push_back(real("monitor.beat_seconds", {0.0, 60.0}, FIELD(monitor.beat_seconds),
+                      "between two reports of a rank; 0: 1, and 5 above 64 ranks", "",
+                      "0, or at least 0.05"));
+  keys.push_back(real("monitor.start_seconds", duration, FIELD(monitor.start_seconds),
+                      "deadline of a rank that starts; 0: learned from the run", "", deadline));
+  keys.push_back(real("monitor.setup_seconds", duration, FIELD(monitor.setup_seconds),
+                      "of reading the job file and opening the data", "", deadline));
+  keys.push_back(real("monitor.restore_seconds", duration, FIELD(monitor.restore_seconds),
+                      "of reading a checkpoint", "", deadline));
+  keys.push_back(real("monitor.step_seconds", duration, FIELD(monitor.step_seconds), "of a step",
+                      "", deadline));
+  keys.push_back(real("monitor.evaluate_seconds", duration, FIELD(monitor.evaluate_seconds),
+                      "of a validation", "", deadline));
+  keys.push_back(real("monitor.save_seconds", duration, FIELD(monitor.save_seconds),
+                      "of writing a checkpoint", "", deadline));
+  keys.push_back(real("monitor.finish_seconds", duration, FIELD(monitor.finish_seconds),
+                      "of the end of a rank", "", deadline));
+  keys.push_back(real("monitor.stopped_seconds", positive, FIELD(monitor.stopped_seconds),
+                      "how long mpirun may stay stopped (SIGSTOP) before the attempt is ended"));
+  keys.push_back(real("monitor.stop_grace_seconds", positive, FIELD(monitor.stop_grace_seconds),
+                      "from a request to stop with a checkpoint to the kill"));
+}
+
 #undef FIELD
 
 std::vector<JobKey> make_keys() {
@@ -231,62 +274,9 @@ std::vector<JobKey> make_keys() {
   add_train(keys);
   add_optimizer(keys);
   add_checkpoint(keys);
+  add_monitor(keys);
   return keys;
 }
-
-std::string in_code(const std::vector<std::string>& words) {
-  std::vector<std::string> shown;
-  shown.reserve(words.size());
-  for (const std::string& word : words) shown.push_back(fmt::format("`\"{}\"`", word));
-  return join_or(shown);
-}
-
-std::string allowed_text(const JobKey& key) {
-  std::string allowed;
-  switch (key.type) {
-    case KeyType::kInteger:
-      allowed = describe(key.integers);
-      break;
-    case KeyType::kReal:
-      allowed = describe(key.reals);
-      break;
-    case KeyType::kBoolean:
-      allowed = key.only_false ? "`false`" : "`true` or `false`";
-      break;
-    case KeyType::kChoice:
-      allowed = in_code(key.choices);
-      break;
-    case KeyType::kString:
-      allowed = key.rule.empty() ? "a string" : "";
-      break;
-    case KeyType::kSources:
-      break;
-  }
-  if (!key.rule.empty()) allowed += (allowed.empty() ? "" : "; ") + key.rule;
-  if (key.only_false) allowed += "; not available in this version: `true`";
-  if (!key.later.empty()) allowed += "; not available in this version: " + in_code(key.later);
-  return allowed;
-}
-
-std::string as_toml(const std::string& text) {
-  std::string escaped;
-  for (const char c : text) {
-    if (c == '"' || c == '\\') escaped += '\\';
-    escaped += c;
-  }
-  return fmt::format("\"{}\"", one_line(escaped));
-}
-
-struct Show {
-  std::string operator()(std::monostate) const { return ""; }
-  std::string operator()(const std::string* value) const { return as_toml(*value); }
-  std::string operator()(const bool* value) const { return *value ? "true" : "false"; }
-  std::string operator()(const double* value) const { return fmt::format("{}", *value); }
-  template <class Int>
-  std::string operator()(const Int* value) const {
-    return fmt::format("{}", *value);
-  }
-};
 
 }  // namespace
 
@@ -308,48 +298,6 @@ const std::vector<Preset>& model_presets() {
       {"gpt3-13b", 40, 5120, 40, 2048},  {"gpt3-175b", 96, 12288, 96, 2048},
   };
   return presets;
-}
-
-std::string show(const JobKey& key, const Job& job) {
-  if (key.field == nullptr) return "";
-  Job copy = job;  // `field` gives writable pointers
-  const Field field = key.field(copy);
-  if (key.type == KeyType::kChoice) {
-    if (const auto* const* index = std::get_if<bool*>(&field)) {
-      return as_toml(key.choices[**index ? 1 : 0]);
-    }
-  }
-  return std::visit(Show{}, field);
-}
-
-std::string show(const std::vector<DataSource>& sources) {
-  std::string text;
-  for (const DataSource& source : sources) {
-    text += fmt::format("{}{{ path = {}, weight = {} }}", text.empty() ? "" : ", ",
-                        as_toml(source.path), source.weight);
-  }
-  return fmt::format("[{}]", text);
-}
-
-std::string job_file_reference() {
-  static const char* const kTypes[] = {"integer", "number", "boolean",
-                                       "string",  "string", "array of tables"};
-  std::string out;
-  std::string table;
-  const Job defaults;
-  for (const JobKey& key : job_keys()) {
-    if (key.table() != table) {
-      table = key.table();
-      out += fmt::format(
-          "{}### [{}]\n\n| key | type | default | allowed | meaning |\n"
-          "| --- | --- | --- | --- | --- |\n",
-          out.empty() ? "" : "\n", table);
-    }
-    const std::string value = key.default_text.empty() ? show(key, defaults) : key.default_text;
-    out += fmt::format("| `{}` | {} | {} | {} | {} |\n", key.key(),
-                       kTypes[static_cast<int>(key.type)], value, allowed_text(key), key.meaning);
-  }
-  return out;
 }
 
 }  // namespace talaria::launch

@@ -21,10 +21,10 @@ inline constexpr std::int64_t kMostSteps = std::numeric_limits<std::uint32_t>::m
 
 // Where a key's value lives in a Job; monostate for a key that only its default may be given to, or
 // that other keys absorb (model.preset).
-using Field =
-    std::variant<std::monostate, bool*, int*, std::int64_t*, std::uint64_t*, double*, std::string*>;
+using Field = std::variant<std::monostate, bool*, int*, std::int64_t*, std::uint64_t*, double*,
+                           std::string*, std::vector<std::string>*>;
 
-enum class KeyType { kInteger, kReal, kBoolean, kString, kChoice, kSources };
+enum class KeyType { kInteger, kReal, kBoolean, kString, kChoice, kStrings, kSources };
 
 struct JobKey {
   std::string name;  // "train.steps"

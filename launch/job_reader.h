@@ -42,6 +42,15 @@ class JobReader {
 // continues, from the job that it was `saved` with (else null).
 void settle(const JobReader& reader, const Job* saved, Job& job);
 
+// The part of settle that judges cluster.hosts, launch_agent and the [monitor] table.
+void settle_cluster(const JobReader& reader, const Job& job);
+void settle_monitor(const JobReader& reader, const Job& job);
+
+// Whether `name` may name a run or a job stage, and so a folder.
+bool is_run_name(const std::string& name);
+inline constexpr const char* kRunNameRule =
+    "allowed: 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first, for example name = \"first\"";
+
 struct Difference {
   std::string key;
   std::string message;  // "found 0.2, but the run was started with 0.1; allowed: ..."

@@ -13,8 +13,6 @@
 
 namespace talaria::launch {
 
-namespace {
-
 bool is_run_name(const std::string& name) {
   const auto is_allowed = [](unsigned char c) {
     return c < 0x80 && (std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-');
@@ -23,16 +21,15 @@ bool is_run_name(const std::string& name) {
          std::isalnum(static_cast<unsigned char>(name[0])) != 0;
 }
 
+namespace {
+
 void settle_job(const JobReader& reader, const Job& job) {
-  const char* const allowed =
-      "allowed: 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first, for example name = "
-      "\"first\"";
   if (!reader.given("job.name")) {
-    reader.refuse("job.name", fmt::format("missing; {}", allowed));
+    reader.refuse("job.name", fmt::format("missing; {}", kRunNameRule));
   }
   if (!is_run_name(job.job.name)) {
     reader.refuse("job.name",
-                  fmt::format("found the string {}; {}", in_quotes(job.job.name), allowed));
+                  fmt::format("found the string {}; {}", in_quotes(job.job.name), kRunNameRule));
   }
 }
 
@@ -131,19 +128,34 @@ void settle_layout(const JobReader& reader, Job& job) {
   }
 }
 
-// Divisors of `number` in ascending order, powers of two only if so asked, none above `most`.
-std::vector<std::int64_t> divisors(std::int64_t number, bool powers_of_two, std::int64_t most) {
+// The powers of two that divide `number`, ascending, none above `most`.
+std::vector<std::int64_t> powers_of_two(std::int64_t number, std::int64_t most) {
   std::vector<std::int64_t> all;
-  for (std::int64_t d = 1; d <= std::min(number, most); d = powers_of_two ? 2 * d : d + 1) {
-    if (number % d == 0) all.push_back(d);
-  }
+  for (std::int64_t d = 1; d <= std::min(number, most) && number % d == 0; d *= 2) all.push_back(d);
   return all;
 }
 
+// Divisors of `number`, ascending, none above `most`.
+std::vector<std::int64_t> divisors(std::int64_t number, std::int64_t most) {
+  std::vector<std::int64_t> all;
+  for (std::int64_t d = 1; d <= most && d * d <= number; ++d) {
+    if (number % d != 0) continue;
+    all.push_back(d);
+    if (number / d != d && number / d <= most) all.push_back(number / d);
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+// "1, 2 or 4"; of very many the first.
 std::string list(const std::vector<std::int64_t>& numbers) {
+  constexpr std::size_t kMostShown = 32;
   std::vector<std::string> words;
-  words.reserve(numbers.size());
-  for (const std::int64_t number : numbers) words.push_back(fmt::format("{}", number));
+  for (const std::int64_t number : numbers) {
+    if (words.size() == kMostShown) break;
+    words.push_back(fmt::format("{}", number));
+  }
+  if (words.size() < numbers.size()) words.emplace_back("one of the larger ones");
   return join_or(words);
 }
 
@@ -164,7 +176,7 @@ constexpr std::int64_t kUsualSplit = 8;
 
 // Returns the split: as given, or as saved, or the largest legal one up to kUsualSplit.
 int settle_split(const JobReader& reader, const Split& split, int given, const int* saved) {
-  const std::vector<std::int64_t> legal = divisors(split.divided, true, 1 << 20);
+  const std::vector<std::int64_t> legal = powers_of_two(split.divided, 1 << 20);
   const std::string words =
       fmt::format("allowed: {} (invariant numerics: powers of two that divide {})", list(legal),
                   split.divided_by);
@@ -186,7 +198,7 @@ int settle_split(const JobReader& reader, const Split& split, int given, const i
   if (value % split.axis != 0) {
     reader.refuse(split.axis_key,
                   fmt::format("found {}; allowed: {} (powers of two that divide {} = {})",
-                              split.axis, list(divisors(value, true, value)), split.key, value));
+                              split.axis, list(powers_of_two(value, value)), split.key, value));
   }
   return static_cast<int>(value);
 }
@@ -208,7 +220,7 @@ void settle_numerics(const JobReader& reader, const Job* saved, Job& job) {
     if (width % layout.tensor != 0) {
       reader.refuse("parallel.tensor",
                     fmt::format("found {}; allowed: {} (divisors of {})", layout.tensor,
-                                list(divisors(width, false, 1 << 10)), shapes));
+                                list(divisors(width, 1 << 10)), shapes));
     }
     numerics.virtual_shards = layout.tensor;
     numerics.sample_groups = layout.data;
@@ -231,7 +243,7 @@ void settle_numerics(const JobReader& reader, const Job* saved, Job& job) {
     reader.refuse("train.micro_batch",
                   fmt::format("found {}; allowed: {} (divisors of a group, train.global_batch {} / "
                               "job.sample_groups {})",
-                              job.train.micro_batch, list(divisors(group, false, group)),
+                              job.train.micro_batch, list(divisors(group, group)),
                               job.train.global_batch, numerics.sample_groups));
   }
 }
@@ -271,6 +283,8 @@ void settle(const JobReader& reader, const Job* saved, Job& job) {
   settle_steps(reader, job);
   settle_numerics(reader, saved, job);
   settle_optimizer(reader, saved, job);
+  settle_cluster(reader, job);
+  settle_monitor(reader, job);
 }
 
 }  // namespace talaria::launch

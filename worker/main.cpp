@@ -25,6 +25,7 @@
 #include "storage/text/data_command.h"
 #include "worker/generate.h"
 #include "worker/preparation.h"
+#include "worker/probe.h"
 #include "worker/reporter.h"
 #include "worker/run_directory.h"
 #include "worker/signals.h"
@@ -40,6 +41,7 @@ constexpr const char* kHelp =
     "talaria-worker checkpoint ...       list, show, verify\n"
     "talaria-worker generate ...         continue a prompt with a checkpoint\n"
     "talaria-worker summary --run-dir D  what a run has reached\n"
+    "talaria-worker --probe              what this build and its libraries find here, as JSON\n"
     "Each knows --help. Exit codes: 0 done, 1 failed, 2 wrong usage or invalid job file, 75 "
     "stopped "
     "early\nwith a checkpoint (run it again).\n";
@@ -90,7 +92,7 @@ Environment read_environment() {
 // The launcher's points are known by their names: it reads the same variable.
 void arm_crash(const std::string& text, const char* where, int rank, int attempt) {
   if (text.empty() || text.starts_with("launch.")) return;
-  const storage::CrashOrder order = storage::parse_crash_order(text, where);
+  const CrashOrder order = parse_crash_order(text, where);
   if (order.attempt != 0 && order.attempt != attempt) return;
   if (order.rank == rank) storage::arm_crash_point(order.name, order.hit);
 }
@@ -133,6 +135,7 @@ void add_options(CLI::App& app, RankCommand& command) {
   app.add_option("--job", train.job_file, "the job file (TOML)")->required();
   app.add_option("--set", train.overrides, "table.key=value, in place of what the file says")
       ->allow_extra_args(false);
+  app.add_option("--stage", train.stage, "the one to run, of a job file with [[stage]]");
   app.add_option("--run-dir", train.run_directory, "default: runs/<job.name>");
   app.add_option("--attempt", train.attempt, "number of this attempt; default: the next one");
   app.add_option("--attempt-id", train.attempt_id,
@@ -221,6 +224,8 @@ int rank_command(int argc, char** argv) {
 }
 
 int run(int argc, char** argv) {
+  // Also tells of a processor that this build cannot run on.
+  if (argc == 2 && std::string_view(argv[1]) == "--probe") return probe_command();
   if (const std::string missing = model::cpu::cpu_kernels_missing_feature(); !missing.empty()) {
     fail_usage(
         "this build needs a CPU with {}; build with -DTALARIA_ARCH=x86-64-v3 for this machine",

@@ -7,6 +7,8 @@
 
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
+#include "cluster/base/text.h"
+#include "launch/stages.h"
 #include "storage/checkpoint/verify.h"
 #include "worker/exchange.h"
 #include "worker/samples.h"
@@ -16,8 +18,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The job file, or the part of it that is one stage's.
+ConfigFile job_file(const TrainOptions& options) {
+  return launch::stage_file(ConfigFile::load(options.job_file, options.overrides), options.stage);
+}
+
 fs::path run_path_of(const TrainOptions& options, const launch::Job& job) {
-  return options.run_directory.empty() ? fs::path("runs") / job.job.name : options.run_directory;
+  if (!options.run_directory.empty()) return options.run_directory;
+  const fs::path folder = fs::path("runs") / job.job.name;
+  return options.stage.empty() ? folder : folder / options.stage;
 }
 
 // The job of a run that goes on from this checkpoint.
@@ -45,7 +54,7 @@ class Leader {
   Leader(const TrainOptions& options, Preparation& out) : options_(options), out_(out) {}
 
   void take_directory(int world) {
-    file_.emplace(ConfigFile::load(options_.job_file, options_.overrides));
+    file_.emplace(job_file(options_));
     out_.job = launch::parse_job(*file_);
     check_world(options_, out_.job, world);
     out_.run_path = run_path_of(options_, out_.job);
@@ -134,7 +143,7 @@ void check_same_data(const TrainOptions& options, const fs::path& run_path,
 
 int check_job(const TrainOptions& options) {
   try {
-    const ConfigFile file = ConfigFile::load(options.job_file, options.overrides);
+    const ConfigFile file = job_file(options);
     launch::Job job = launch::parse_job(file);
     const fs::path run_path = run_path_of(options, job);
     const auto saved = storage::list_checkpoints(run_path / "checkpoints");
@@ -149,7 +158,7 @@ int check_job(const TrainOptions& options) {
     log_unnamed(error.what());
     return kExitUsage;
   }
-  log_unnamed(fmt::format("{}: valid", options.job_file));
+  fmt::print("{}: valid\n", one_line(options.job_file));
   return kExitDone;
 }
 

@@ -15,6 +15,7 @@ namespace talaria::worker {
 
 struct TrainOptions {
   std::string job_file;
+  std::string stage;                    // of a file with [[stage]]
   std::vector<std::string> overrides;   // --set table.key=value
   std::filesystem::path run_directory;  // empty: runs/<job.name>
   int attempt = 0;                      // 0: the next number

@@ -4,6 +4,7 @@
 #include "cluster/base/config.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <sstream>
 #include <utility>
@@ -13,12 +14,15 @@
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
 #include "cluster/base/text.h"
+#include "cluster/base/toml_text.h"
 
 namespace talaria {
 
 struct ConfigFile::State {
   toml::table root;
   std::string name;
+  std::string text;
+  std::vector<std::string> overrides;
   std::vector<std::string> overridden;  // full keys
 };
 
@@ -26,14 +30,8 @@ namespace {
 
 [[noreturn]] void refuse_line(const std::string& message) { throw UsageError(one_line(message)); }
 
-bool is_bare(std::string_view key) {
-  return !key.empty() && std::all_of(key.begin(), key.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '_' || c == '-';
-  });
-}
-
 std::string show_key(std::string_view key) {
-  return is_bare(key) ? std::string(key) : in_quotes(key);
+  return is_bare_key(key) ? std::string(key) : in_quotes(key);
 }
 
 // What a user wrote, for "found ...".
@@ -56,30 +54,11 @@ std::string describe(const toml::node& node) {
   }
 }
 
-// The key that a broken line speaks of, for toml++'s own complaints: the last [table] header above
-// it and the word before its '='. Empty where the line has none.
-std::string key_at(std::string_view text, std::uint32_t line) {
-  std::string table;
-  std::string key;
-  std::istringstream lines{std::string(text)};
-  std::string row;
-  for (std::uint32_t at = 1; at <= line && std::getline(lines, row); ++at) {
-    const std::size_t first = row.find_first_not_of(" \t");
-    key.clear();
-    if (first == std::string::npos) continue;
-    if (row[first] == '[') {
-      const std::size_t begin = row.find_first_not_of("[ \t", first);
-      const std::size_t end = row.find_first_of("] \t\r", begin);
-      const std::string name = begin < end ? row.substr(begin, end - begin) : "";
-      table = is_bare(name) ? name : "";
-      continue;
-    }
-    const std::size_t end = row.find_first_of("= \t", first);
-    const std::string name = row.substr(first, end == std::string::npos ? end : end - first);
-    if (is_bare(name)) key = name;
-  }
-  if (table.empty() || key.empty()) return table + key;
-  return table + "." + key;
+[[noreturn]] void refuse_text(std::string_view text, const std::string& name, std::uint32_t line,
+                              const std::string& what) {
+  const std::string key = key_in_line(text, line);
+  refuse_line(fmt::format("{}:{}: {}{}; allowed: TOML 1.0", name, line,
+                          key.empty() ? "" : key + ": ", what));
 }
 
 [[noreturn]] void refuse_syntax(const toml::parse_error& error, std::string_view text,
@@ -88,10 +67,7 @@ std::string key_at(std::string_view text, std::uint32_t line) {
   const std::string_view noise = "Error while parsing ";
   const std::size_t colon = what.find(": ");
   if (what.starts_with(noise) && colon != std::string::npos) what.erase(0, colon + 2);
-  const std::uint32_t line = std::max<std::uint32_t>(1, error.source().begin.line);
-  const std::string key = key_at(text, line);
-  refuse_line(fmt::format("{}:{}: {}{}; allowed: TOML 1.0", name, line,
-                          key.empty() ? "" : key + ": ", what));
+  refuse_text(text, name, std::max<std::uint32_t>(1, error.source().begin.line), what);
 }
 
 std::vector<std::string> split_key(const std::string& key) {
@@ -105,8 +81,10 @@ std::vector<std::string> split_key(const std::string& key) {
 
 // `text` as a TOML value, or nothing when it is none (or more than one: `1\nother = 2`).
 std::optional<toml::table> parse_value(const std::string& text) {
+  const std::string line = "value = " + text;
+  if (find_text_fault(line)) return std::nullopt;
   try {
-    toml::table parsed = toml::parse("value = " + text);
+    toml::table parsed = toml::parse(line);
     if (parsed.size() == 1 && parsed.contains("value")) return parsed;
   } catch (const toml::parse_error&) {
     return std::nullopt;
@@ -126,17 +104,69 @@ bool is_digits(std::string_view text) {
   });
 }
 
+// Removes what the entries of [[stage]] say about the key `parts`.
+void drop_from_stages(toml::table& root, const std::vector<std::string>& parts) {
+  toml::array* const stages = root["stage"].as_array();
+  if (stages == nullptr) return;
+  for (toml::node& entry : *stages) {
+    toml::table* table = entry.as_table();
+    for (std::size_t i = 0; table != nullptr && i + 1 < parts.size(); ++i) {
+      toml::node* const inner = table->get(parts[i]);
+      table = inner == nullptr ? nullptr : inner->as_table();
+    }
+    // An override of one part is none of a stage's own keys (its name).
+    if (table != nullptr && parts.size() > 1) table->erase(parts.back());
+  }
+}
+
+// Puts `node`, with the lines it has, into `table` in place of what stands there.
+void move_into(toml::table& table, const toml::key& key, toml::node& node) {
+  table.erase(key);  // else the old key stays, with its line
+  node.visit([&](auto& value) { table.insert_or_assign(key, std::move(value)); });
+}
+
+// Moves the keys of the table `name` of `entry` into the table of that name of `root`.
+void lay_table_over(toml::table& root, toml::table& entry, const std::string& name) {
+  const auto at = entry.find(name);
+  if (at == entry.end() || !at->second.is_table()) return;
+  toml::node* const below = root.get(name);
+  if (below == nullptr) {
+    move_into(root, at->first, at->second);
+  } else if (below->is_table()) {
+    for (auto&& [key, value] : *at->second.as_table()) move_into(*below->as_table(), key, value);
+  }
+}
+
+// Moves the key `from` of `entry` to the key `to` of `root`, whose tables are made where missing.
+void lay_key_over(toml::table& root, toml::table& entry, const std::string& from,
+                  const std::vector<std::string>& to) {
+  const auto at = entry.find(from);
+  if (at == entry.end()) return;
+  toml::table* table = &root;
+  for (std::size_t i = 0; i + 1 < to.size(); ++i) {
+    if (table->get(to[i]) == nullptr) table->insert(to[i], toml::table{});
+    table = table->get(to[i])->as_table();
+    if (table == nullptr) return;  // whoever reads the table refuses it
+  }
+  move_into(*table, toml::key(to.back(), at->first.source()), at->second);
+}
+
 // Sets one "table.key=value" in `root` and returns its full key.
 std::string apply_override(toml::table& root, const std::string& text) {
   const std::size_t equals = text.find('=');
   std::string key = text.substr(0, equals);
   const std::vector<std::string> parts = split_key(key);
-  if (equals == std::string::npos || parts.empty() ||
-      !std::all_of(parts.begin(), parts.end(), [](const auto& part) { return is_bare(part); })) {
+  constexpr std::size_t kMostParts = 8;
+  if (equals == std::string::npos || parts.empty() || parts.size() > kMostParts ||
+      !std::all_of(parts.begin(), parts.end(),
+                   [](const auto& part) { return is_bare_key(part); })) {
     refuse_line(
         fmt::format("--set {}: not an override; allowed: table.key=value, for example "
                     "--set train.steps=100",
                     in_quotes(text)));
+  }
+  if (utf8_prefix(text) != text.size()) {
+    refuse_line(fmt::format("--set {}: a byte that is not UTF-8; allowed: text in UTF-8", key));
   }
   toml::table* table = &root;
   for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
@@ -159,6 +189,7 @@ std::string apply_override(toml::table& root, const std::string& text) {
   } else {
     table->insert_or_assign(parts.back(), value);
   }
+  drop_from_stages(root, parts);
   return key;
 }
 
@@ -192,6 +223,10 @@ ConfigFile::~ConfigFile() = default;
 ConfigFile::ConfigFile(ConfigFile&&) noexcept = default;
 
 ConfigFile ConfigFile::load(const std::string& path, const std::vector<std::string>& overrides) {
+  if (path.size() >= PATH_MAX) {
+    refuse_line(fmt::format("{}: {} bytes; allowed: a path of at most {} bytes", in_quotes(path),
+                            path.size(), PATH_MAX - 1));
+  }
   std::string text;
   try {
     text = read_file(path);
@@ -206,6 +241,9 @@ ConfigFile ConfigFile::parse(std::string_view text, const std::string& name,
                              const std::vector<std::string>& overrides) {
   auto state = std::make_shared<State>();
   state->name = name;
+  state->text = text;
+  if (const auto fault = find_text_fault(text)) refuse_text(text, name, fault->line, fault->what);
+  state->overrides = overrides;
   try {
     state->root = toml::parse(text);
   } catch (const toml::parse_error& error) {
@@ -227,6 +265,19 @@ std::string ConfigFile::to_toml() const {
       ~(toml::format_flags::allow_literal_strings | toml::format_flags::allow_multi_line_strings);
   out << toml::toml_formatter{state_->root, flags} << "\n";
   return out.str();
+}
+
+ConfigFile ConfigFile::overlaid(const Overlay& overlay) const {
+  // Parsed anew: a copied node would have lost its line, a moved one keeps it.
+  ConfigFile result = parse(state_->text, state_->name, state_->overrides);
+  toml::table& root = result.state_->root;
+  toml::array* const array = root[overlay.array].as_array();
+  toml::table* const entry = array == nullptr ? nullptr : array->get_as<toml::table>(overlay.index);
+  TALARIA_CHECK(entry != nullptr, "no table {}[{}]", overlay.array, overlay.index);
+  for (const std::string& name : overlay.tables) lay_table_over(root, *entry, name);
+  for (const auto& [from, to] : overlay.keys) lay_key_over(root, *entry, from, split_key(to));
+  root.erase(overlay.array);
+  return result;
 }
 
 ConfigTable::ConfigTable(std::shared_ptr<const ConfigFile::State> owner, const void* node,
@@ -300,6 +351,24 @@ std::optional<std::string> ConfigTable::string(const std::string& key) {
     refuse(key, fmt::format("found {}; allowed: a string, in quotes", describe(*node)));
   }
   return node->as_string()->get();
+}
+
+std::optional<std::vector<std::string>> ConfigTable::strings(const std::string& key, bool or_one) {
+  known_.insert(key);
+  const toml::node* const node = as_table(node_).get(key);
+  if (node == nullptr) return std::nullopt;
+  if (or_one && node->is_string()) return std::vector<std::string>{node->as_string()->get()};
+  const std::string allowed =
+      fmt::format("allowed: {}an array of strings, [\"...\", ...]", or_one ? "a string or " : "");
+  if (!node->is_array()) refuse(key, fmt::format("found {}; {}", describe(*node), allowed));
+  std::vector<std::string> all;
+  for (const toml::node& element : *node->as_array()) {
+    if (!element.is_string()) {
+      refuse(key, fmt::format("element {} is {}; {}", all.size(), describe(element), allowed));
+    }
+    all.push_back(element.as_string()->get());
+  }
+  return all;
 }
 
 std::optional<int> ConfigTable::choice(const std::string& key,

@@ -3,6 +3,7 @@
 // remembers which keys were asked for; finish() refuses the others.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -10,11 +11,20 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace talaria {
 
 class ConfigTable;
+
+// Which entry of an array of tables is laid over the top-level tables.
+struct Overlay {
+  std::string array;  // "stage": the entries are [[stage]]
+  std::size_t index = 0;
+  std::vector<std::string> tables;  // of the entry: each key stands for the top-level table's
+  std::vector<std::pair<std::string, std::string>> keys;  // of the entry, and "table.key" they are
+};
 
 // A parsed file with overrides applied. Keeps the text's line numbers alive for messages; what an
 // override set is blamed on "--set table.key" instead of on a line. Tables share the ownership of
@@ -22,7 +32,8 @@ class ConfigTable;
 class ConfigFile {
  public:
   // Throws UsageError on a missing file or broken TOML (with its line). Each override is
-  // "table.key=value", where value is a TOML value, or else taken as a string.
+  // "table.key=value", where value is a TOML value, or else taken as a string. It counts for every
+  // [[stage]] too: what an entry says about the same key is dropped.
   static ConfigFile load(const std::string& path, const std::vector<std::string>& overrides = {});
   static ConfigFile parse(std::string_view text, const std::string& name,
                           const std::vector<std::string>& overrides = {});
@@ -32,6 +43,9 @@ class ConfigFile {
   ConfigTable root() const;
   // The effective file: overrides applied, as TOML text.
   std::string to_toml() const;
+  // The top-level tables without `overlay.array`, with an entry's tables laid over them key by key;
+  // a value is replaced whole. Its lines are still those of this file.
+  ConfigFile overlaid(const Overlay& overlay) const;
 
  private:
   friend class ConfigTable;
@@ -66,6 +80,8 @@ class ConfigTable {
   std::optional<double> real(const std::string& key, RealRange range = {});
   std::optional<bool> boolean(const std::string& key);
   std::optional<std::string> string(const std::string& key);
+  // An array of strings; with `or_one` a string stands for an array of one.
+  std::optional<std::vector<std::string>> strings(const std::string& key, bool or_one = false);
   // One of `allowed`; returns its index. A word of `later` is refused as not available yet.
   std::optional<int> choice(const std::string& key, const std::vector<std::string>& allowed,
                             const std::vector<std::string>& later = {});

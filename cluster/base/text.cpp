@@ -2,61 +2,78 @@
 #include "cluster/base/text.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include <fmt/format.h>
 
 namespace talaria {
-
 namespace {
 
-// A code point that a terminal obeys instead of showing: C0, DEL, C1 (U+009B begins an escape
-// sequence as ESC [ does), and the marks that turn the direction of writing.
-bool is_control(char32_t c) {
-  return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x202A && c <= 0x202E) ||
-         (c >= 0x2066 && c <= 0x2069);
-}
-
-// Bytes of the character that `text` begins with; 0 where it is a control character or not UTF-8.
-std::size_t printable_length(std::string_view text) {
-  const auto first = static_cast<unsigned char>(text[0]);
-  if (first < 0x80) return is_control(first) ? 0 : 1;
-  const std::size_t length = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-  if (length == 0 || first > 0xF4 || text.size() < length) return 0;
-  char32_t c = first & (0x7FU >> length);
-  for (std::size_t i = 1; i < length; ++i) {
-    const auto next = static_cast<unsigned char>(text[i]);
-    if ((next & 0xC0) != 0x80) return 0;
-    c = (c << 6) | (next & 0x3FU);
-  }
-  constexpr char32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (c < kLeast[length] || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF)) return 0;
-  return is_control(c) ? 0 : length;
+// Line and paragraph separators, and the marks that make a terminal write from right to left.
+bool turns_writing(char32_t code) {
+  return code == 0x200E || code == 0x200F || (code >= 0x2028 && code <= 0x202E) ||
+         (code >= 0x2066 && code <= 0x2069);
 }
 
 }  // namespace
 
+std::optional<char32_t> take_code_point(std::string_view& text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = byte(0);
+  const std::size_t length = first < 0x80                     ? 1
+                             : first >= 0xC2 && first <= 0xDF ? 2
+                             : first >= 0xE0 && first <= 0xEF ? 3
+                             : first >= 0xF0 && first <= 0xF4 ? 4
+                                                              : 0;
+  bool valid = length > 0 && text.size() >= length;
+  char32_t code = length == 1 ? first : first & (0x7FU >> length);
+  for (std::size_t i = 1; valid && i < length; ++i) {
+    valid = (byte(i) & 0xC0) == 0x80;
+    code = code << 6 | (byte(i) & 0x3F);
+  }
+  const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
+  valid = valid && !overlong && code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF);
+  text.remove_prefix(valid ? length : 1);
+  return valid ? std::optional(code) : std::nullopt;
+}
+
 std::string one_line(std::string_view text) {
   std::string line;
   line.reserve(text.size());
-  for (std::size_t at = 0; at < text.size();) {
-    const char c = text[at];
-    const auto byte = static_cast<unsigned char>(c);
-    const std::size_t length = printable_length(text.substr(at));
-    if (length > 0) {
-      line += text.substr(at, length);
-      at += length;
-      continue;
-    }
-    if (c == '\n') {
+  while (!text.empty()) {
+    const std::string_view before = text;
+    const std::optional<char32_t> code = take_code_point(text);
+    if (!code || (*code < 0x20 && *code != '\n' && *code != '\t') || *code == 0x7F) {
+      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(before[0]));
+    } else if (*code == '\n') {
       line += "\\n";
-    } else if (c == '\t') {
+    } else if (*code == '\t') {
       line += "\\t";
+    } else if ((*code >= 0x80 && *code <= 0x9F) || turns_writing(*code)) {
+      line += fmt::format("\\u{:04x}", static_cast<std::uint32_t>(*code));
     } else {
-      line += fmt::format("\\x{:02x}", byte);
+      line += before.substr(0, before.size() - text.size());
     }
-    ++at;
   }
   return line;
+}
+
+std::string valid_utf8(std::string_view text) {
+  std::string valid;
+  valid.reserve(text.size());
+  while (!text.empty()) {
+    const std::string_view before = text;
+    const bool good = take_code_point(text).has_value();
+    valid += good ? before.substr(0, before.size() - text.size()) : "\xEF\xBF\xBD";
+  }
+  return valid;
+}
+
+std::size_t utf8_prefix(std::string_view text) {
+  std::string_view rest = text;
+  std::size_t good = 0;
+  while (!rest.empty() && take_code_point(rest)) good = text.size() - rest.size();
+  return good;
 }
 
 std::string in_quotes(std::string_view text) {
@@ -65,6 +82,25 @@ std::string in_quotes(std::string_view text) {
   std::size_t cut = kMost;  // never inside a UTF-8 sequence
   while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
   return fmt::format("\"{}...\"", one_line(text.substr(0, cut)));
+}
+
+std::string shell_quote(std::string_view word) {
+  // Letters of ASCII only, whatever the locale. No '=': NAME=value before a command is an
+  // assignment.
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+:,./-";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string_view::npos) {
+    return std::string(word);
+  }
+  std::string quoted = "'";
+  for (const char c : word) {
+    if (c == '\'') {
+      quoted += R"('\'')";
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + "'";
 }
 
 std::string join_or(const std::vector<std::string>& words) {

@@ -1,20 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small helpers for messages: keep them on one line, quote what a user wrote, name the word that a
-// mistyped one is nearest to.
+// mistyped one is nearest to. And the one way a word gets into a shell script.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace talaria {
 
-// `text` with control characters written as \n, \t, \xNN, so that it stays on one line and no
-// terminal obeys it; so are C1 controls, marks of direction, and bytes that are not UTF-8.
+// Takes the first character off `text`, which is not empty: its code point, or nothing where the
+// first byte begins no valid UTF-8 (that byte is taken off).
+std::optional<char32_t> take_code_point(std::string_view& text);
+
+// `text` as one harmless line of a terminal: control characters are written as \n, \t, \xNN,
+// those beyond ASCII and marks that turn the direction of writing as \uNNNN, bytes that are no
+// UTF-8 as \xNN.
 std::string one_line(std::string_view text);
+
+// `text` with U+FFFD in the place of each byte that is no UTF-8.
+std::string valid_utf8(std::string_view text);
+
+// Bytes up to the first that is not UTF-8; all of them where the text is UTF-8.
+std::size_t utf8_prefix(std::string_view text);
 
 // The text in double quotes, on one line, cut after about 60 characters.
 std::string in_quotes(std::string_view text);
+
+// `word` as one word of a POSIX shell, whatever bytes it has (no NUL): as it is where that is plain
+// to see, else in single quotes.
+std::string shell_quote(std::string_view word);
 
 // "a, b or c"; "" for no words.
 std::string join_or(const std::vector<std::string>& words);

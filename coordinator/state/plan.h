@@ -17,30 +17,34 @@ struct Observation {
   enum class Launcher {
     kAbsent,
     kAlive,
-    kForeign
-  };  // kForeign: the run directory is another attempt's
+    kForeign  // the run directory is another attempt's
+  };
   Launcher launcher = Launcher::kAbsent;
   std::string holder;     // kForeign: "pid 17 on node1"
+  bool started = false;   // started.json is there: processes of it may live
   bool reported = false;  // exit.json is there:
   std::string outcome;    //   outcome_name()
-  int exit_code = 0;
-  std::string reason;
-  std::string complaint;  // the attempt was ended by the coordinator for this ("rank 3 hung in step
-                          // ..."); else ""
+  int exit_code = 0;      //
+  std::string reason;     //   (without a report: what the last launcher said when it gave up)
+  std::string complaint;  // the attempt was ended by the coordinator for this ("rank 3 hung in
+                          // step ..."); else ""
   bool new_checkpoint = false;  // one was committed during this attempt
   int launches = 0;             // launchers started for it by this process
   double last_launch = 0.0;     // wall seconds
+  bool asked = false;           // this process has asked the launcher to stop (kAskStop)
+  bool killed = false;          // this process has told it to end at once (kKill)
 };
 
 struct Action {
   enum class Kind {
     kMove,     // stage -> `to`
     kStart,    // plan an attempt of the stage, then launch it
-    kLaunch,   // start a launcher for the planned or running attempt (first time, or to clean up)
+    kLaunch,   // start a launcher for the planned or running attempt (first time, or to clean up);
+               // `reason`: what hindered the one before
     kRunning,  // the launcher was seen: attempt planned -> running
     kEnd,      // record `end`
-    kAskStop,  // SIGTERM to the launcher; stage running -> stopping
-    kKill      // SIGQUIT to the launcher
+    kAskStop,  // stage running -> stopping (unless it is already), then SIGTERM to the launcher
+    kKill      // stage running -> stopping (unless it is already), then SIGQUIT to the launcher
   };
   Kind kind = Kind::kMove;
   StageKey stage;
@@ -56,10 +60,14 @@ struct Limits {
 // Seconds before the attempt after `failures` failures in a row (1, 2, ...): 0.5, 1, 2, ... 60.
 double backoff_seconds(int failures);
 
-// Starts: strictly first in, first out by job id, a stage in backoff keeps its slot.
+// Starts, when reconcile() has nothing more to do (a stage that has just ended may make way for one
+// of its own job, which goes before later jobs): strictly first in, first out by job id, then
+// stage; a stage in backoff keeps its slot.
 std::vector<Action> schedule(const std::vector<JobRow>& jobs, const Limits& limits, double now);
 
-// Everything else, for all unended jobs.
+// Everything else, for all unended jobs, to be done in this order; each stage is advanced by what
+// can be decided now, a later call goes on. A stage whose attempt has not ended is left alone where
+// `seen` does not know it.
 std::vector<Action> reconcile(const std::vector<JobRow>& jobs,
                               const std::map<StageKey, Observation>& seen, double now);
 

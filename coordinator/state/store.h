@@ -57,7 +57,7 @@ struct StageRow {
   int max_restarts = 3;
   int ranks = 1;
   std::string run_directory;          // absolute, the stage's own
-  std::string job_toml;               // the stage's effective job file
+  std::string job_toml;               // the stage's effective job file; left empty in lists of jobs
   std::optional<AttemptRow> attempt;  // the newest
 };
 
@@ -97,34 +97,40 @@ struct AttemptEnd {
 
 class Store {
  public:
-  // Opens or makes the file and brings its schema to the newest version. Throws Error, naming both
-  // versions, for a file of a newer program. `read_only`: for looking at a state nobody serves.
+  // Opens or makes the file (mode 0600) and brings its schema to the newest version. Throws Error,
+  // naming both versions, for a file of a newer program. `read_only`: for looking at a state nobody
+  // serves; reads a copy of it made now, in memory, and touches no file; no call that writes may
+  // follow.
   explicit Store(const std::filesystem::path& file, bool read_only = false);
   ~Store();
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
   // Stages come filled but for key and state; those without `after` begin queued, the others
-  // pending. Throws UsageError when an unended job has this run directory. Returns the id.
+  // pending; `after` names earlier stages. Throws UsageError when an unended job has this run
+  // directory. Returns the id.
   std::int64_t submit(JobRow job, double now);
 
-  std::vector<JobRow> unended_jobs() const;
-  std::vector<JobRow> all_jobs() const;  // newest first
+  std::vector<JobRow> unended_jobs() const;  // by id
+  std::vector<JobRow> all_jobs() const;      // newest first
   std::optional<JobRow> job(std::int64_t id) const;
   std::vector<AttemptRow> attempts(const StageKey& stage) const;   // oldest first
   std::vector<TransitionRow> transitions(std::int64_t job) const;  // oldest first
 
+  // A wish that is not stronger than the one there is changes nothing. Throws UsageError for a job
+  // that has ended, and for no job.
   void wish(std::int64_t job, Wish wish, const std::string& reason, double now);
   // Back to queued (pending where `after` is not done), wish run, failures 0. Stages that are done
-  // stay.
+  // stay. Throws UsageError for a job that has not ended or is done, where another unended job has
+  // the run directory, and for no job.
   void retry(std::int64_t job, double now);
   // queued or backoff -> running, with a new attempt row. Attempt numbers grow from
-  // `first_attempt`.
+  // `first_attempt`. Out of backoff it counts as a restart.
   AttemptRow plan_attempt(const StageKey& stage, int first_attempt, const std::string& attempt_id,
                           const std::string& secret, double now);
   void attempt_running(const StageKey& stage, int attempt, double now);
   void end_attempt(const StageKey& stage, int attempt, const AttemptEnd& end, double now);
-  // Every other transition of a stage.
+  // Every other transition of a stage; while an attempt has not ended only the one to stopping.
   void move(const StageKey& stage, StageState to, const std::string& reason, double now);
 
  private:
@@ -133,9 +139,9 @@ class Store {
 };
 
 // For tests: the process dies (SIGKILL) before (even) or after (odd) its n/2-th SQL statement, n
-// from 0.
+// from 0; n < 0: never.
 void arm_statement_crash(std::int64_t n);
-// How many statements this process has executed.
+// How many statements this process has executed; COMMIT and the like are statements, too.
 std::int64_t statements_executed();
 
 }  // namespace talaria::coordinator

@@ -5,106 +5,40 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
-#include <sys/types.h>
 
-#include "coordinator/state/store.h"
+#include "coordinator/api/service.h"
 #include "launch/attempt/command_line.h"
 
 namespace talaria::coordinator {
-
-// Who asks, from the socket's peer credentials.
-struct User {
-  uid_t uid = 0;
-  gid_t gid = 0;
-};
 
 struct Options {
   std::filesystem::path state_directory;  // state.db, lock
   launch::Tools tools;
   int parallel_jobs = 1;
-  std::string bind_address = "127.0.0.1";  // of the rank listener; "0.0.0.0" serves other nodes
+  // Of the rank channel. A job over several hosts is served on all addresses, under this name.
+  std::string bind_address = "127.0.0.1";
+  std::string advertised;  // default: the host's name
 };
 
-// A request that was refused: the HTTP status and one line for the user.
-class Refusal : public Error {
- public:
-  Refusal(int http_status, const std::string& text) : Error(text), status(http_status) {}
-  int status;
-};
-
-struct SubmitRequest {
-  std::string job_toml;           // the file's text with overrides applied
-  std::string file_name;          // for messages
-  std::string run_directory;      // absolute
-  std::string working_directory;  // absolute
-};
-
-// What one rank last said; empty fields where it never spoke.
-struct RankView {
-  int rank = 0;
-  std::string host;
-  std::int64_t pid = 0;
-  bool connected = false;
-  double silent_seconds = 0.0;
-  std::string phase;
-  double phase_seconds = 0.0;
-  std::string wait;
-  std::int64_t step = 0;
-  std::int64_t rss_bytes = 0;
-};
-
-// How far a stage is, from its ranks' reports.
-struct ProgressView {
-  std::int64_t step = 0;
-  std::int64_t steps = 0;
-  double loss = 0.0;
-  double tokens_per_second = 0.0;
-  double mfu = 0.0;
-  std::optional<double> validation_loss;
-  std::int64_t checkpoint_step = -1;
-  double seconds_left = 0.0;  // 0: not known yet
-  int ranks_connected = 0;
-};
-
-struct StageView {
-  StageRow row;
-  std::vector<AttemptRow> attempts;
-  ProgressView progress;
-  std::vector<RankView> ranks;
-};
-
-struct JobView {
-  JobRow job;
-  std::vector<StageView> stages;
-  std::vector<TransitionRow> transitions;
-  std::string notice;  // what hinders the coordinator now ("state.db: disk full ..."), else ""
-};
-
-class Coordinator {
+class Coordinator : public Service {
  public:
   // Takes the state directory's lock: throws UsageError naming pid and host of another coordinator.
   Coordinator(boost::asio::io_context& io, const Options& options);
-  ~Coordinator();
-  Coordinator(const Coordinator&) = delete;
-  Coordinator& operator=(const Coordinator&) = delete;
+  ~Coordinator() override;
 
   // Begins listening and the loop.
   void start();
 
-  // Each throws Refusal: 400 bad request, 404 no such job (also when it is another user's), 409
-  // state.
-  std::int64_t submit(const SubmitRequest& request, const User& user);
-  std::vector<JobRow> list(const User& user, bool all) const;
-  JobView show(std::int64_t job, const User& user) const;
-  void wish(std::int64_t job, Wish wish, const std::string& reason, const User& user);
-  void retry(std::int64_t job, const User& user);
+  std::int64_t submit(const SubmitRequest& request, const User& user) override;
+  std::vector<JobView> list(const User& user, bool all) const override;
+  JobView show(std::int64_t job, const User& user) const override;
+  void wish(std::int64_t job, Wish wish, const std::string& reason, const User& user) override;
+  void retry(std::int64_t job, const User& user) override;
 
   // Jobs that have not ended, of all users.
   int unended() const;

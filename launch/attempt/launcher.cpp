@@ -141,7 +141,7 @@ class Launcher {
     write_small_file(folder_ / "secret", 0600, spec_.secret, false);
     write_small_file(folder_ / "channel", 0644, spec_.channel, false);
     write_small_file(folder_ / "job.toml", 0644, spec_.job_toml, false);
-    make_scratch(spec_.attempt_id);
+    scratch_.emplace(spec_.attempt_id);
   }
 
   void write_started() {
@@ -240,6 +240,7 @@ class Launcher {
   std::string cgroup_name_;
   RankRecords records_;
   Reaper reaper_;
+  std::optional<Scratch> scratch_;  // so that no rank's end removes what mpirun still uses
   AttemptCgroup cgroup_;
   std::optional<ReservedFile> exit_;
   Facts facts_;

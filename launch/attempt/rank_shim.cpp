@@ -101,7 +101,8 @@ class Shim {
   }
 
   int run() {
-    if (!options_.attempt_id.empty()) make_scratch(options_.attempt_id);
+    std::optional<Scratch> scratch;
+    if (!options_.attempt_id.empty()) scratch.emplace(options_.attempt_id);
     ooms_ = oom_kills(own_cgroups());
     started_ = wall_seconds();
     start_worker();
@@ -116,7 +117,7 @@ class Shim {
     dumps_.finish();
     orphaned_ = orphaned_ || parent_is_gone();
     write_record();
-    if (orphaned_ && !options_.attempt_id.empty()) remove_scratch(options_.attempt_id);
+    if (scratch) scratch->release();
     return follow();
   }
 

@@ -69,7 +69,7 @@ Verdict judge_command(const Facts& facts) {
   const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   // A command that starts no `talaria-launch rank` speaks for its ranks.
   if (facts.exits.empty() && signal == 0) {
-    if (code == kExitDone) return {Outcome::kDone, "done", std::nullopt, 0.0};
+    if (code == kExitDone) return {Outcome::kDone, "", std::nullopt, 0.0};
     if (code == kExitStoppedEarly) {
       return {Outcome::kStopped, "stopped with a checkpoint", std::nullopt, 0.0};
     }
@@ -115,7 +115,7 @@ Verdict judge(const Facts& facts) {
   if (facts.never_started) {
     return {Outcome::kStopped, "stopped before a rank was started", std::nullopt, 0.0};
   }
-  if (all_ended_with(facts, kExitDone)) return {Outcome::kDone, "done", std::nullopt, 0.0};
+  if (all_ended_with(facts, kExitDone)) return {Outcome::kDone, "", std::nullopt, 0.0};
   if (all_ended_with(facts, kExitStoppedEarly)) {
     return {Outcome::kStopped, "stopped with a checkpoint", std::nullopt, 0.0};
   }

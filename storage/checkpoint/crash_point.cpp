@@ -4,13 +4,10 @@
 namespace talaria::storage {
 namespace {
 
-const std::vector<std::string_view>& all_names() {
-  static const std::vector<std::string_view> names = [] {
-    std::vector<std::string_view> list = crash_point_names();
-    const auto& loop = loop_crash_point_names();
-    list.insert(list.end(), loop.begin(), loop.end());
-    return list;
-  }();
+std::vector<std::string_view> all_names() {
+  std::vector<std::string_view> names = crash_point_names();
+  const auto& loop = loop_crash_point_names();
+  names.insert(names.end(), loop.begin(), loop.end());
   return names;
 }
 
@@ -29,7 +26,8 @@ const std::vector<std::string_view>& loop_crash_point_names() {
 }
 
 void arm_crash_point(const std::string& name, int hit) {
-  talaria::arm_crash_point(all_names(), name, hit);
+  static const std::vector<std::string_view> names = all_names();
+  talaria::arm_crash_point(names, name, hit);
 }
 
 }  // namespace talaria::storage

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The crash points (cluster/base/crash_point.h) of the program that trains and saves.
+// The crash points (cluster/base/crash_point.h) of the program that trains and saves checkpoints.
 #pragma once
 
 #include <string>
@@ -15,13 +15,11 @@ const std::vector<std::string_view>& crash_point_names();
 // The names in the trainer's loop: step.begin, step.end.
 const std::vector<std::string_view>& loop_crash_point_names();
 
-// One of both lists.
+// Arms one of either.
 void arm_crash_point(const std::string& name, int hit);
 
 using talaria::crash_point;
 using talaria::crash_point_was_missed;
-using talaria::CrashOrder;
-using talaria::parse_crash_order;
 using talaria::unreached_crash_point;
 
 }  // namespace talaria::storage

@@ -104,19 +104,15 @@ JobFolder::JobFolder(const fs::path& folder, const std::string& model_and_train,
 ChildResult JobFolder::run(const std::string& run, const RunPlan& plan, double timeout_seconds,
                            const std::function<void(pid_t, const std::string&)>& watch) const {
   const parallel::Layout& layout = plan.layout;
-  std::vector<std::string> argv = {"mpirun",
-                                   "-n",
-                                   std::to_string(layout.world_size()),
-                                   "--oversubscribe",
-                                   "--bind-to",
-                                   "none",
-                                   kWorker,
-                                   "--job",
-                                   (folder_ / "job.toml").string(),
-                                   "--run-dir",
-                                   (folder_ / run).string(),
-                                   "--progress",
-                                   "lines"};
+  std::vector<std::string> argv = plan.prefix;
+  const auto add = [&argv](const std::vector<std::string>& words) {
+    argv.insert(argv.end(), words.begin(), words.end());
+  };
+  add({"mpirun", "-n", std::to_string(layout.world_size()), "--oversubscribe", "--bind-to",
+       "none"});
+  add(plan.mpirun_args);
+  add({kWorker, "--job", (folder_ / "job.toml").string(), "--run-dir", (folder_ / run).string(),
+       "--progress", "lines"});
   std::vector<std::string> set = {fmt::format("parallel.tensor={}", layout.tensor),
                                   fmt::format("parallel.pipeline={}", layout.pipeline),
                                   fmt::format("parallel.data={}", layout.data),
@@ -133,7 +129,7 @@ ChildResult JobFolder::run(const std::string& run, const RunPlan& plan, double t
     argv.emplace_back("--set");
     argv.push_back(each);
   }
-  argv.insert(argv.end(), plan.args.begin(), plan.args.end());
+  add(plan.args);
   return run_child(argv, timeout_seconds, watch);
 }
 

@@ -20,9 +20,11 @@ struct RunPlan {
   std::string schedule = "1f1b";
   bool zero = true;
   int threads = 1;
-  bool invariant = true;          // else fast
-  std::vector<std::string> set;   // further table.key=value
-  std::vector<std::string> args;  // further options of talaria-worker
+  bool invariant = true;                 // else fast
+  std::vector<std::string> set;          // further table.key=value
+  std::vector<std::string> args;         // further options of talaria-worker
+  std::vector<std::string> mpirun_args;  // further options of mpirun
+  std::vector<std::string> prefix;       // a command that runs mpirun, in front of it
 };
 
 class JobFolder {

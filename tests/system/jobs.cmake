@@ -11,6 +11,7 @@ endfunction()
 talaria_system_test(system_layouts SOURCES layouts_test.cpp LABELS layouts TIMEOUT 900)
 talaria_system_test(system_resume SOURCES resume_test.cpp TIMEOUT 600)
 talaria_system_test(system_bad_input SOURCES bad_input_test.cpp TIMEOUT 300)
+talaria_system_test(system_two_nodes SOURCES two_nodes_test.cpp TIMEOUT 300)
 
 # Every layout is compared with what the first case leaves behind.
 set(order ${CMAKE_CURRENT_BINARY_DIR}/system_layouts_order.cmake)

@@ -3,11 +3,14 @@
 #include <atomic>
 #include <csignal>
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <thread>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +18,22 @@
 #include "cluster/base/error.h"
 #include "storage/checkpoint/fence.h"
 #include "tests/unit/checkpoint_support.h"
+
+namespace {
+
+// What happens just before a file or folder gets another name; the test sets it.
+std::function<void()>& before_rename() {
+  static std::function<void()> hook;
+  return hook;
+}
+
+}  // namespace
+
+// In the place of the C library's, for this program.
+extern "C" int rename(const char* from, const char* to) noexcept {
+  if (before_rename()) before_rename()();
+  return static_cast<int>(::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
 
 namespace talaria::storage {
 namespace {
@@ -132,6 +151,29 @@ TEST(Fence, ANewerSaveSurvivesTheOldOnesCommit) {
   EXPECT_NE(complaint([&] { old.commit(); }), "nothing");
   ASSERT_EQ(list_checkpoints(scratch.path()).size(), 1U);
   EXPECT_EQ(list_checkpoints(scratch.path())[0].attempt, 4);
+}
+
+TEST(Fence, ACommitHoldsTheLockAcrossItsRename) {
+  const Scratch scratch;
+  raise_fence(scratch.path(), 1);
+  const Save save({scratch.path(), 10, 1});
+  std::atomic<bool> raised = false;
+  std::thread raiser;
+  int renames = 0;
+  before_rename() = [&] {
+    ++renames;
+    raiser = std::thread([&] {
+      raise_fence(scratch.path(), 2);
+      raised = true;
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_FALSE(raised) << "a newer attempt began between the check and the rename";
+  };
+  save.commit();
+  before_rename() = nullptr;
+  ASSERT_EQ(renames, 1);
+  raiser.join();
+  EXPECT_EQ(read_fence(scratch.path()), 2);
 }
 
 TEST(Fence, AKilledHolderHoldsNothing) {

@@ -5,13 +5,17 @@
 #include <bit>
 #include <cctype>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <random>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "cluster/base/error.h"
+#include "cluster/base/file.h"
 #include "cluster/base/text.h"
 
 namespace talaria {
@@ -170,7 +174,17 @@ INSTANTIATE_TEST_SUITE_P(
                     Broken{"[a]\nrows = [1, 2", "f.toml:2: a.rows: "},
                     Broken{"[a]\nany = 0x", "f.toml:2: a.any: "},
                     Broken{"[a]\nword = \"\x01\"", "f.toml:2: a.word: "},
-                    Broken{"[a]\nword = \"\xff\xfe\"", "f.toml:2: a.word: "},
+                    Broken{"[a]\nword = \"\xff\xfe\"", "f.toml:2: a.word: byte 0xff is not UTF-8"},
+                    Broken{"[a]\nword = \"x \xc6y\"", "f.toml:2: a.word: byte 0xc6 is not UTF-8"},
+                    Broken{"[a]\nn\xc3\xa4me = 1",
+                           "f.toml:2: a: the character \"ä\" may stand in "},
+                    Broken{"[a]\nword = ä", "f.toml:2: a.word: the character \"ä\" may stand in "},
+                    Broken{"[a]\nword = \"x\\ä\"", "f.toml:2: a.word: the character \"ä\""},
+                    Broken{"[a]\nword = \"\"\"x\\ \n  ä\"\"\"", "f.toml:3: a: the character \"ä\""},
+                    Broken{"[a]\nword = 'x\nä", "f.toml:3: a: the character \"ä\""},
+                    Broken{"[a]\nany = 4z\"[jä", "f.toml:2: a.any: the character \"ä\""},
+                    Broken{"[a]\nany = 1\xc2\xa0", "f.toml:2: a.any: the character "},
+                    Broken{"[a]\n# \xed\xa0\x80", "f.toml:2: a: byte 0xed is not UTF-8"},
                     Broken{"= 3", "f.toml:1: "}, Broken{"<html>", "f.toml:1: "}),
     case_name<Broken>);
 
@@ -198,10 +212,44 @@ TEST(Config, ReadsValuesOfEveryKind) {
   root.finish();
 }
 
+TEST(Config, DeepKeysAndValuesAreRefused) {
+  std::string dotted = "a";
+  for (int i = 0; i < 100000; ++i) dotted += ".a";
+  for (const std::string& text :
+       {dotted + " = 1", "[" + dotted + "]", "x = { " + dotted + " = 1 }",
+        "x = " + std::string(100000, '['), "x = " + std::string(100000, '{')}) {
+    EXPECT_THAT(complaint([&] { ConfigFile::parse(text, "f.toml"); }), HasSubstr("f.toml:1: "));
+  }
+  EXPECT_THAT(complaint([&] { ConfigFile::parse("", "f.toml", {dotted + "=1"}); }),
+              HasSubstr("not an override"));
+  EXPECT_EQ(complaint([&] { ConfigFile::parse("", "f.toml", {"a.b=" + std::string(1000, '[')}); }),
+            "(nothing was refused)");
+  std::string numbers = "x = [1.5";
+  for (int i = 0; i < 100; ++i) numbers += ", 1.5";
+  EXPECT_NO_THROW(ConfigFile::parse(numbers + "]\na . b.'c.d'.\"e\" = 1.5", "f.toml"));
+}
+
+TEST(Config, CharactersBeyondAsciiStandInStringsAndComments) {
+  const ConfigFile file = ConfigFile::parse(
+      "\xEF\xBB\xBF# é\n'é' = \"é \\\" é\" # \"é\nb = 'é\\' # é\nc = \"\"\"é\"\n\\\\é\\\n "
+      "e\"\"\"\"\" # é\n"
+      "d = '''é'\n\\\n é'''#é\ne = \"\" # é\n",
+      "f.toml");
+  ConfigTable root = file.root();
+  EXPECT_EQ(root.string("é"), "é \" é");
+  EXPECT_EQ(root.string("b"), "é\\");
+  EXPECT_EQ(root.string("c"), "é\"\n\\ée\"\"");
+  EXPECT_EQ(root.string("e"), "");
+  EXPECT_EQ(root.string("d"), "é'\n\\\n é");
+}
+
 TEST(Config, AMissingFileIsOneLine) {
   EXPECT_EQ(complaint([] { ConfigFile::load("/no/such.toml"); }),
             "/no/such.toml: open /no/such.toml: No such file or directory (errno 2); allowed: the "
             "path of a readable TOML file");
+  EXPECT_EQ(
+      complaint([] { ConfigFile::load(std::string(10240, 'x')); }),
+      "\"" + std::string(60, 'x') + "...\": 10240 bytes; allowed: a path of at most 4095 bytes");
   EXPECT_THAT(complaint([] { ConfigFile::load("/"); }), HasSubstr("Is a directory"));
 }
 
@@ -236,6 +284,8 @@ TEST(Overrides, AreBlamedByName) {
   EXPECT_EQ(message("a.word.x=3"),
             "--set a.word.x: word is the string \"x\"; allowed: a key of a table");
   EXPECT_THAT(message("a.count=99999999999999999999"), HasSubstr("does not fit 64 bits"));
+  EXPECT_EQ(message("a.word=x \xc6y"),
+            "--set a.word: a byte that is not UTF-8; allowed: text in UTF-8");
   for (const char* text : {"", "=", "a", "a.count", "a..b=1", ".a=1", "a.=1", "a b=1", "a\n=1"}) {
     EXPECT_THAT(message(text), HasSubstr("allowed: table.key=value")) << text;
     EXPECT_EQ(message(text).find('\n'), std::string::npos);
@@ -277,6 +327,81 @@ TEST(Config, TheEffectiveFileReadsBackTheSame) {
   }
 }
 
+TEST(Config, AnEntryIsLaidOverTheTables) {
+  const ConfigFile file = ConfigFile::parse(
+      "[a]\ncount = 1\nword = 'x'\n[b]\ny = 1\n[[entry]]\n[[entry]]\npick = 'red'\n[entry.a]\n"
+      "word = 'z'\n[entry.c]\nw = 2\n[entry.d]\nv = 3\n",
+      "f.toml");
+  ConfigTable root = file.overlaid({.array = "entry",
+                                    .index = 1,
+                                    .tables = {"a", "b", "c"},
+                                    .keys = {{"pick", "a.pick"}, {"none", "a.none"}}})
+                         .root();
+  EXPECT_FALSE(root.has("entry"));
+  EXPECT_FALSE(root.has("d"));
+  ConfigTable a = *root.table("a");
+  EXPECT_EQ(a.integer("count"), 1);
+  EXPECT_EQ(a.string("word"), "z");
+  EXPECT_EQ(a.string("pick"), "red");
+  EXPECT_FALSE(a.has("none"));
+  EXPECT_EQ(a.where("count"), "f.toml:2");
+  EXPECT_EQ(a.where("word"), "f.toml:10");
+  EXPECT_EQ(a.where("pick"), "f.toml:8");
+  EXPECT_EQ(root.table("b")->where("y"), "f.toml:5");
+  EXPECT_EQ(root.table("c")->where("w"), "f.toml:12");
+  // And the file itself is as it was.
+  EXPECT_EQ(file.root().table("a")->string("word"), "x");
+}
+
+TEST(Config, ArraysOfStrings) {
+  const ConfigFile file = ConfigFile::parse("all = ['x', \"y\"]\nnone = []\none = 'x'", "f.toml");
+  ConfigTable root = file.root();
+  EXPECT_EQ(root.strings("all"), (std::vector<std::string>{"x", "y"}));
+  EXPECT_EQ(root.strings("none"), std::vector<std::string>());
+  EXPECT_EQ(root.strings("absent"), std::nullopt);
+  EXPECT_EQ(root.strings("one", true), std::vector<std::string>{"x"});
+  EXPECT_THROW(root.strings("one"), UsageError);
+}
+
+TEST(Text, QuotedWordsReachACommandAsTheyAre) {
+  std::string every;  // byte but NUL, which no argument can hold
+  for (int byte = 1; byte < 256; ++byte) every += static_cast<char>(byte);
+  const std::vector<std::string> words = {"",
+                                          "a",
+                                          every,
+                                          "'",
+                                          "a'b''c",
+                                          "$(id)`id`$HOME",
+                                          "-x",
+                                          "a b",
+                                          "\n#SBATCH -x\n",
+                                          "~",
+                                          "*",
+                                          "#",
+                                          "!",
+                                          "a=b",
+                                          "{a,b}",
+                                          "\\",
+                                          std::string(10240, '\'')};
+  std::string script = "printf '%s\\0'";
+  std::string expected;
+  for (const std::string& word : words) {
+    script.append(1, ' ').append(shell_quote(word));
+    expected.append(word).append(1, '\0');
+  }
+  EXPECT_EQ(shell_quote("/x/y-1.0,z:%j"), "/x/y-1.0,z:%j");
+  const auto path =
+      std::filesystem::temp_directory_path() / fmt::format("talaria_quote_{}.sh", ::getpid());
+  write_file_atomic(path, script);
+  const auto out = path.string() + ".out";
+  for (const char* shell : {"sh", "bash"}) {
+    ASSERT_EQ(std::system((std::string(shell) + " " + path.string() + " >" + out).c_str()), 0);
+    EXPECT_EQ(read_file(out), expected) << shell;
+  }
+  std::filesystem::remove(path);
+  std::filesystem::remove(out);
+}
+
 TEST(Text, NearestWordIsNearOrNone) {
   EXPECT_EQ(edit_distance("kitten", "sitting"), 3);
   EXPECT_EQ(edit_distance("ab", "ba"), 1);
@@ -289,7 +414,7 @@ TEST(Text, MessagesStayOnOneLine) {
   EXPECT_EQ(one_line("a\nb\tc\x01\x7f é"), "a\\nb\\tc\\x01\\x7f é");
   EXPECT_EQ(one_line("\xc2\x9b"
                      "31m \xe2\x80\xae \xf0\x9f\x98\x80"),
-            "\\xc2\\x9b31m \\xe2\\x80\\xae \xf0\x9f\x98\x80");
+            "\\u009b31m \\u202e \xf0\x9f\x98\x80");
   EXPECT_EQ(one_line("\xff\xc0\x80\xed\xa0\x80\xe2\x82"),
             "\\xff\\xc0\\x80\\xed\\xa0\\x80\\xe2\\x82");
   EXPECT_EQ(in_quotes(std::string(59, 'x') + "é é"), "\"" + std::string(59, 'x') + "...\"");

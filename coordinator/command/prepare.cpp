@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/command/prepare.h"
+
+#include <filesystem>
+
+#include "cluster/base/config.h"
+#include "cluster/base/log.h"
+#include "cluster/base/subprocess.h"
+#include "cluster/base/text.h"
+
+namespace talaria::coordinator {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kCheckSeconds = 600.0;
+
+std::string trimmed(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+// A path that travels as JSON and stands in messages.
+std::string plain_path(const fs::path& path, const char* what) {
+  const std::string text = path.lexically_normal().string();
+  if (valid_utf8(text) != text) fail_usage("{} {}: not UTF-8", what, in_quotes(text));
+  return text;
+}
+
+// Asks what needs data or storage to be judged. The worker's complaint is ours.
+void check(const launch::Tools& tools, const std::string& job_file, const JobSource& source,
+           const std::string& run_directory, const std::string& input) {
+  std::vector<std::string> argv = {tools.worker, "--check", "--job", job_file};
+  if (input.empty()) {
+    for (const std::string& each : source.overrides) {
+      argv.insert(argv.end(), {"--set", each});
+    }
+  }
+  argv.insert(argv.end(), {"--run-dir", run_directory});
+  const Captured run = run_captured(argv, kCheckSeconds, input);
+  const std::string said = trimmed(run.err);
+  if (run.timed_out) fail("{} --check gave no answer in {} s", tools.worker, kCheckSeconds);
+  if (run.exit_code == kExitUsage) throw UsageError(said);
+  if (run.exit_code != 0) {
+    fail("{} --check ended with {}{}{}", tools.worker,
+         run.signal != 0 ? fmt::format("signal {}", run.signal)
+                         : fmt::format("exit code {}", run.exit_code),
+         said.empty() ? "" : ": ", said);
+  }
+  if (!said.empty()) log_line(said);
+}
+
+}  // namespace
+
+PreparedJob prepare_job(const JobSource& source, const launch::Tools& tools) {
+  const ConfigFile file = ConfigFile::load(source.file, source.overrides);
+  PreparedJob prepared;
+  prepared.job = launch::parse_stages(file);
+  const fs::path here = fs::current_path();
+  const fs::path run = source.run_directory.empty() ? fs::path("runs") / prepared.job.name
+                                                    : fs::path(source.run_directory);
+  SubmitRequest& request = prepared.request;
+  request.job_toml = file.to_toml();
+  request.file_name = valid_utf8(source.file);
+  request.working_directory = plain_path(here, "the working directory");
+  request.run_directory = plain_path(fs::weakly_canonical(here / run), "the run directory");
+  for (const launch::Stage& stage : prepared.job.stages) {
+    // What a later stage begins with is made by the ones before it.
+    if (!prepared.job.staged) {
+      check(tools, source.file, source, request.run_directory, "");
+    } else if (stage.after.empty()) {
+      const std::string folder = (fs::path(request.run_directory) / stage.name).string();
+      check(tools, "/dev/stdin", source, folder, stage.job.effective_toml);
+    }
+  }
+  return prepared;
+}
+
+}  // namespace talaria::coordinator

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a coordinator shows of its jobs: plain values, made anew for each question.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/state/store.h"
+
+namespace talaria::coordinator {
+
+// What one rank last said; empty fields where it never spoke.
+struct RankView {
+  int rank = 0;
+  std::string host;
+  std::int64_t pid = 0;
+  bool connected = false;
+  double silent_seconds = 0.0;
+  std::string phase;
+  double phase_seconds = 0.0;
+  std::string wait;
+  std::int64_t step = 0;
+  std::int64_t rss_bytes = 0;
+};
+
+// How far a stage is, from its ranks' reports.
+struct ProgressView {
+  std::int64_t step = 0;
+  std::int64_t steps = 0;
+  double loss = 0.0;
+  double tokens_per_second = 0.0;
+  double mfu = 0.0;
+  std::optional<double> validation_loss;
+  std::int64_t checkpoint_step = -1;
+  double seconds_left = 0.0;  // 0: not known yet
+  int ranks_connected = 0;
+};
+
+struct StageView {
+  StageRow row;
+  std::vector<AttemptRow> attempts;
+  ProgressView progress;
+  std::vector<RankView> ranks;
+};
+
+struct JobView {
+  JobRow job;
+  std::vector<StageView> stages;
+  std::vector<TransitionRow> transitions;
+  std::string notice;  // what hinders the coordinator now ("state.db: disk full ..."), else ""
+};
+
+}  // namespace talaria::coordinator

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+talaria_test(system_api SOURCES api_test.cpp DEPS fake_service LABELS system TIMEOUT 120)
+talaria_test(system_command SOURCES command_test.cpp ${PROJECT_SOURCE_DIR}/tests/support/child_process.cpp
+  DEPS talaria_base Boost::json LABELS system TIMEOUT 120)
+add_dependencies(system_command fake_talaria talaria talaria-worker)
