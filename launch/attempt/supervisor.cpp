@@ -106,13 +106,18 @@ void Supervisor::read_new_files() {
   }
 }
 
-// A rank that is there hears of it at once; one that still starts finds the file. Nothing is sent
-// through mpirun while a rank is starting: the signal would kill it.
+// A rank that is there hears of it at once; one that still starts finds the file (on a disk so full
+// that there is none, it is asked by the coordinator alone). Nothing is sent through mpirun while a
+// rank is starting: the signal would kill it.
 void Supervisor::request_stop() {
   if (stop_requested_ >= 0.0) return;
   stop_requested_ = monotonic_seconds();
   log_info("stop requested");
-  write_small_file(folder_ / "stop", 0644, "", false);
+  try {
+    write_small_file(folder_ / "stop", 0644, "", false);
+  } catch (const Error& error) {
+    log_warning("{}", error.what());
+  }
   signal_shims(spec_.attempt_id, SIGUSR1);
 }
 
