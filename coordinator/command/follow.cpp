@@ -23,6 +23,7 @@ namespace talaria::coordinator {
 namespace {
 
 constexpr double kLookSeconds = 0.25;
+constexpr double kSameRequestSeconds = 0.25;
 constexpr double kLineSeconds = 10.0;
 constexpr std::size_t kOldEvents = 5;
 
@@ -198,6 +199,7 @@ void block_stop_signals() {
 JobView follow(const Client& client, std::int64_t job, const FollowOptions& options) {
   Display display(options);
   int signals = 0;
+  double last_signal = -kSameRequestSeconds;
   bool away = false;
   while (true) {
     options.check();
@@ -216,7 +218,11 @@ JobView follow(const Client& client, std::int64_t job, const FollowOptions& opti
       note_away(refusal, away, display);
     }
     const int signal = wait_or_signal(kLookSeconds, options.signals_stop);
-    if (signal != 0) pass_on(signal, ++signals, client, job, display);
+    if (signal == 0) continue;
+    // timeout(1) and some supervisors send one request twice, to the process and to its group.
+    const double now = monotonic_seconds();
+    if (now - std::exchange(last_signal, now) < kSameRequestSeconds) continue;
+    pass_on(signal, ++signals, client, job, display);
   }
 }
 
