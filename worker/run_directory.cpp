@@ -8,9 +8,6 @@
 #include <vector>
 
 #include <boost/json.hpp>
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include "cluster/base/clock.h"
 #include "cluster/base/error.h"
@@ -21,25 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 namespace json = boost::json;
-
-std::string host_name() {
-  char name[256] = {};
-  check_sys(::gethostname(name, sizeof name - 1), "gethostname", "");
-  return name;
-}
-
-UniqueFd take_lock(const fs::path& path) {
-  UniqueFd fd = open_file(path, O_RDWR | O_CREAT);
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) fail_errno("flock", path.string());
-    fail_usage("{}: in use by {}; wait for it to end, or choose another --run-dir",
-               path.parent_path().string(), read_file(path));
-  }
-  const std::string holder = fmt::format("pid {} on {}", ::getpid(), host_name());
-  check_sys(::ftruncate(fd.get(), 0), "ftruncate", path.string());
-  write_all(fd.get(), std::as_bytes(std::span(holder)), path);
-  return fd;
-}
 
 // Finite numbers as they are, others as strings: JSON has no infinities.
 json::value number(double value) {
@@ -69,7 +47,7 @@ RunDirectory::RunDirectory(const fs::path& path) : path_(path) {
   std::error_code error;
   fs::create_directories(path_, error);
   if (error) fail_usage("{}: cannot make the run directory: {}", path_.string(), error.message());
-  lock_ = take_lock(path_ / "lock");
+  lock_.emplace(path_ / "lock", path_.string(), "wait for it to end, or choose another --run-dir");
 }
 
 int RunDirectory::claim_attempt(int wanted) const {

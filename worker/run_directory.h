@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-#include "cluster/base/file.h"
+#include "cluster/base/lock_file.h"
 
 namespace talaria::worker {
 
@@ -52,7 +52,7 @@ class RunDirectory {
 
  private:
   std::filesystem::path path_;
-  UniqueFd lock_;
+  std::optional<LockFile> lock_;
 };
 
 // What a finished or stopped run has to show, read from its records; throws UsageError where there

@@ -20,12 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string host_name() {
-  char name[256] = {};
-  check_sys(::gethostname(name, sizeof name - 1), "gethostname", "");
-  return name;
-}
-
 bool is_locked(int fd, const fs::path& path) {
   struct flock lock {};
   lock.l_type = F_WRLCK;

@@ -22,6 +22,7 @@
 #include "cluster/base/clock.h"
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
+#include "cluster/base/lock_file.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
 #include "cluster/wire/rank_status.h"
@@ -40,12 +41,6 @@ namespace fs = std::filesystem;
 constexpr int kLookMs = 1000;  // how often files that another node wrote are looked for
 constexpr std::size_t kRecordBytes = 4096;
 constexpr int kStopSignals[] = {SIGUSR1, SIGTERM, SIGINT};
-
-std::string host_name() {
-  char name[256] = {};
-  check_sys(::gethostname(name, sizeof name - 1), "gethostname", "");
-  return name;
-}
 
 sigset_t signal_set(bool with_own) {
   sigset_t set;
