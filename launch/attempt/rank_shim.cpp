@@ -40,6 +40,7 @@ namespace fs = std::filesystem;
 
 constexpr int kLookMs = 1000;  // how often files that another node wrote are looked for
 constexpr std::size_t kRecordBytes = 4096;
+constexpr useconds_t kTogetherUs = 400'000;
 constexpr int kStopSignals[] = {SIGUSR1, SIGTERM, SIGINT};
 
 sigset_t signal_set(bool with_own) {
@@ -230,9 +231,15 @@ class Shim {
     }
   }
 
-  // 75 is no failure, but mpirun knows only 0 and ends the other ranks for anything else.
+  // 75 is no failure, but mpirun knows only 0 and ends the other ranks for anything else. It does
+  // so within milliseconds: ranks that agree on a failure would be killed before the one that said
+  // why has left its record.
   int follow() const {
-    if (signal_ == 0) return exit_code_ == kExitStoppedEarly ? kExitDone : exit_code_;
+    if (signal_ == 0) {
+      const bool failed = exit_code_ != kExitDone && exit_code_ != kExitStoppedEarly;
+      if (failed && !orphaned_) ::usleep(kTogetherUs);
+      return failed ? exit_code_ : kExitDone;
+    }
     const struct rlimit no_core {};
     ::setrlimit(RLIMIT_CORE, &no_core);
     ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
