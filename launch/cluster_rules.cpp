@@ -157,13 +157,24 @@ std::vector<HostSlots> host_slots(const ClusterSection& cluster) {
   const int count = static_cast<int>(cluster.hosts.size());
   for (int i = 0; i < count; ++i) {
     std::optional<HostSlots> host = parse_host(cluster.hosts[static_cast<std::size_t>(i)]);
-    TALARIA_CHECK(host.has_value(), "cluster.hosts was not validated");
+    if (!host) {
+      fail_usage("cluster.hosts: element {} is the string {}; allowed: {}", i,
+                 in_quotes(cluster.hosts[static_cast<std::size_t>(i)]), kHostRule);
+    }
     if (host->slots == 0) {
       host->slots = cluster.ranks / count + (i < cluster.ranks % count ? 1 : 0);
     }
     hosts.push_back(std::move(*host));
   }
   return hosts;
+}
+
+std::string host_list(const ClusterSection& cluster) {
+  std::string list;
+  for (const HostSlots& host : host_slots(cluster)) {
+    list += fmt::format("{}{}:{}", list.empty() ? "" : ",", host.name, host.slots);
+  }
+  return list;
 }
 
 }  // namespace talaria::launch

@@ -120,10 +120,18 @@ struct HostSlots {
   int slots = 1;
 };
 // cluster.hosts with the slots of each; without slots in the file, the ranks shared out evenly.
+// Throws UsageError for what parse_job would refuse as a host.
 std::vector<HostSlots> host_slots(const ClusterSection& cluster);
+// The same as mpirun's --host takes it: "node1:8,node2:8".
+std::string host_list(const ClusterSection& cluster);
 
 // Reads and validates. Throws UsageError with one line "file:line: key: what, what is allowed".
 Job parse_job(const ConfigFile& file);
+
+// What parse_job and continue_job read for one stage: its own job file, with the lines of `file`.
+// An empty name stands for a file without stages, which is given back. Throws UsageError for a file
+// of which any stage is refused, and for a stage that it has not.
+ConfigFile stage_file(ConfigFile file, const std::string& stage);
 
 // What a continued run may not change (docs/job-file.md, "Continuing a run"): compares `now` with
 // the job that a checkpoint was written by; throws UsageError naming the key and both values.

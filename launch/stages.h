@@ -28,9 +28,4 @@ struct StagedJob {
 // Throws UsageError "file:line: key: what, what is allowed".
 StagedJob parse_stages(const ConfigFile& file);
 
-// What parse_job and continue_job read for one stage: its own job file, with the lines of `file`.
-// An empty name stands for a file without stages, which is given back. Throws UsageError for a file
-// that parse_stages refuses, and for a stage that it has not.
-ConfigFile stage_file(ConfigFile file, const std::string& stage);
-
 }  // namespace talaria::launch

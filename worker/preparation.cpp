@@ -8,7 +8,6 @@
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
-#include "launch/stages.h"
 #include "storage/checkpoint/verify.h"
 #include "worker/exchange.h"
 #include "worker/samples.h"
@@ -24,7 +23,9 @@ ConfigFile job_file(const TrainOptions& options) {
 }
 
 fs::path run_path_of(const TrainOptions& options, const launch::Job& job) {
-  return options.run_directory.empty() ? fs::path("runs") / job.job.name : options.run_directory;
+  if (!options.run_directory.empty()) return options.run_directory;
+  const fs::path folder = fs::path("runs") / job.job.name;
+  return options.stage.empty() ? folder : folder / options.stage;
 }
 
 // The job of a run that goes on from this checkpoint.

@@ -54,9 +54,7 @@ class Walk {
     if (c == '=') {
       broken_ = broken_ || level.in_value;
       level.in_value = true;
-    } else if (c == '\n' && level.open == '\n') {
-      level.in_value = false;
-    } else if (c == ',' && level.open == '{') {
+    } else if ((c == '\n' && level.open == '\n') || (c == ',' && level.open == '{')) {
       level.in_value = false;
     } else if (c == '{' || (c == '[' && level.in_value)) {  // else it is a [header]
       levels_.push_back({c, c == '['});

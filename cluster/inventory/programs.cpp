@@ -28,7 +28,7 @@ fs::path find_program(const std::string& name, const std::string& path) {
   while (begin <= path.size()) {
     const std::size_t colon = std::min(path.find(':', begin), path.size());
     const std::string folder = path.substr(begin, colon - begin);
-    const fs::path candidate = fs::path(folder.empty() ? "." : folder) / name;
+    fs::path candidate = fs::path(folder.empty() ? "." : folder) / name;
     if (is_program(candidate)) return candidate;
     begin = colon + 1;
   }

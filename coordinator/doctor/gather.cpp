@@ -52,7 +52,7 @@ class Scratch {
 
 std::string describe_end(const Captured& run) {
   if (run.timed_out) return "no answer in time";
-  const std::string complaint = main_complaint(run.err.empty() ? run.out : run.err);
+  std::string complaint = main_complaint(run.err.empty() ? run.out : run.err);
   if (!complaint.empty()) return complaint;
   if (run.signal != 0) return fmt::format("it was killed by signal {}", run.signal);
   return fmt::format("exit code {}", run.exit_code);

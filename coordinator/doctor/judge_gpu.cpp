@@ -39,6 +39,7 @@ Finding judge_driver(const inventory::Gpus& gpus) {
 
 std::string list_gpus(const std::vector<Gpu>& gpus) {
   std::vector<std::string> names;
+  names.reserve(gpus.size());
   for (const Gpu& gpu : gpus) {
     names.push_back(fmt::format("{} ({}, compute capability {})", gpu.name,
                                 readable_bytes(gpu.memory_bytes), gpu.capability));

@@ -91,6 +91,9 @@ void Loop::act(const Action& action) {
         watch.asked = true;
         if (kill) watch.killed = monotonic_seconds();
         signal(stage, kill ? SIGQUIT : SIGTERM);
+        for (RankListener* listener : {listener_.get(), wide_listener_.get()}) {
+          if (!kill && listener != nullptr) listener->stop(watch.attempt().attempt_id);
+        }
         break;
       }
     }
@@ -128,6 +131,7 @@ void Loop::launch(const StageKey& stage) {
                                    if (error) return;
                                    if (StageWatch* const ended = find_attempt(id)) {
                                      ended->launcher_error = errors_of(errors->get());
+                                     ended->launcher_end.reset();
                                    }
                                    timer_.cancel();  // look at once
                                  });

@@ -189,7 +189,11 @@ std::map<StageKey, Observation> Loop::observe() {
       if (at == watches_.end() || !stage.attempt || stage.attempt->state == AttemptState::kEnded) {
         continue;
       }
-      seen.emplace(stage.key, observe(stage, at->second));
+      // One that has just been started may not hold its lock yet; nothing is decided over its head.
+      const Observation observation = observe(stage, at->second);
+      const bool begins = at->second.launcher_end != nullptr && !observation.reported &&
+                          observation.launcher != Observation::Launcher::kAlive;
+      if (!begins) seen.emplace(stage.key, observation);
     }
   }
   return seen;
@@ -217,6 +221,7 @@ Observation Loop::observe(const StageRow& stage, StageWatch& watch) const {
     seen.exit_code = kExitFailed;
     seen.reason = error.what();
   }
+  seen.started = watch.folder().has_started(stage.attempt->attempt);
   seen.complaint = watch.complaint;
   seen.launches = watch.launches;
   seen.last_launch = watch.last_launch;

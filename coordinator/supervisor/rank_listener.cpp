@@ -70,6 +70,10 @@ class RankListener::State::Session : public std::enable_shared_from_this<Session
     }
   }
 
+  void stop(const std::string& attempt_id) {
+    if (joined_ && !closed_ && attempt_id_ == attempt_id) write(wire::encode_frame(wire::Stop{}));
+  }
+
  private:
   void read() {
     socket_.async_read_some(
@@ -170,6 +174,10 @@ RankListener::~RankListener() {
     const std::shared_ptr<State::Session> session = *state_->sessions.begin();
     session->close();
   }
+}
+
+void RankListener::stop(const std::string& attempt_id) {
+  for (const auto& session : state_->sessions) session->stop(attempt_id);
 }
 
 std::uint16_t RankListener::port() const { return state_->acceptor.local_endpoint().port(); }

@@ -35,6 +35,8 @@ class RankListener {
   RankListener& operator=(const RankListener&) = delete;
 
   std::uint16_t port() const;
+  // Tells the ranks of this attempt that are connected to stop with a checkpoint.
+  void stop(const std::string& attempt_id);
 
  private:
   struct State;

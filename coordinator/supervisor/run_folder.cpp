@@ -152,6 +152,12 @@ std::optional<launch::ExitReport> RunFolder::exit_report(int attempt) const {
   return launch::read_exit(path_, attempt);
 }
 
+bool RunFolder::has_started(int attempt) const {
+  const AsUser rights(user_);
+  std::error_code ignored;
+  return fs::exists(launch::attempt_folder(path_, attempt) / "started.json", ignored);
+}
+
 bool RunFolder::has_stack(int attempt, int rank) const {
   const AsUser rights(user_);
   std::error_code ignored;

@@ -47,6 +47,8 @@ class RunFolder {
   launch::LauncherState launcher() const;
   // Throws Error for a damaged report.
   std::optional<launch::ExitReport> exit_report(int attempt) const;
+  // Whether the attempt may have had processes.
+  bool has_started(int attempt) const;
   bool has_stack(int attempt, int rank) const;
 
   // None of these throws: what cannot be written is lost, with a warning in the coordinator's log.

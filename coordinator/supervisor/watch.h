@@ -54,6 +54,7 @@ class StageWatch {
   int launches = 0;
   double last_launch = 0.0;  // wall seconds
   std::string launcher_error;
+  // Of one that this process started and that has not ended.
   std::unique_ptr<boost::asio::posix::stream_descriptor> launcher_end;
   bool asked = false;
   double killed = 0.0;  // monotonic, 0: not

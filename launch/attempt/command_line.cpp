@@ -2,44 +2,14 @@
 #include "launch/attempt/command_line.h"
 
 #include <set>
-#include <string_view>
 
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "cluster/base/error.h"
-#include "cluster/base/text.h"
 #include "cluster/wire/rank_status.h"
 #include "launch/attempt/attempt.h"
 
 namespace talaria::launch {
-namespace {
-
-constexpr std::string_view kLettersAndDigits =
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-
-// "node1:4": a name that begins with a letter or digit, so that it is neither an option nor, for
-// want of commas and spaces, two hosts.
-void check_host(const std::string& host) {
-  const std::string allowed = std::string(kLettersAndDigits) + "._-:";
-  if (!host.empty() && host.find_first_not_of(allowed) == std::string::npos &&
-      kLettersAndDigits.find(host[0]) != std::string_view::npos) {
-    return;
-  }
-  fail_usage("cluster.hosts: {} is no host, allowed are \"name\" and \"name:ranks\"",
-             in_quotes(host));
-}
-
-std::string host_list(const std::vector<std::string>& hosts) {
-  std::string list;
-  for (const std::string& host : hosts) {
-    check_host(host);
-    list += (list.empty() ? "" : ",") + host;
-  }
-  return list;
-}
-
-}  // namespace
 
 CommandLine mpirun_command(const Job& job, const Tools& tools, const std::string& run_directory,
                            int attempt, const std::string& attempt_id, const std::string& scratch) {
@@ -57,7 +27,7 @@ CommandLine mpirun_command(const Job& job, const Tools& tools, const std::string
   if (job.cluster.hosts.empty()) {
     add({"--oversubscribe"});
   } else {
-    add({"--host", host_list(job.cluster.hosts), "--map-by", "slot"});
+    add({"--host", host_list(job.cluster), "--map-by", "slot"});
     // The others come from the launcher's own environment on each node.
     add({"-x", wire::kAttemptIdVariable});
     if (!job.cluster.launch_agent.empty()) set("plm_rsh_agent", job.cluster.launch_agent);
@@ -66,8 +36,7 @@ CommandLine mpirun_command(const Job& job, const Tools& tools, const std::string
   set("btl_vader_backing_directory", scratch);
   set("btl_vader_single_copy_mechanism", "none");
   set("mpi_yield_when_idle", "1");
-  set("orte_abort_on_non_zero_status", "0");
-  set("oob_tcp_keepalive_time", "5");
+  set("oob_tcp_keepalive_time", "3");
   set("oob_tcp_keepalive_intvl", "2");
   set("oob_tcp_keepalive_probes", "3");
   add({tools.launch, "rank", "--attempt-dir", folder, "--"});

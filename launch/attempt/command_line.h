@@ -26,7 +26,7 @@ struct CommandLine {
 // D/job.toml --run-dir RUN --attempt N --attempt-id ID --attempt-dir D --progress none`. Local: one
 // node, --oversubscribe, ranks not bound. With cluster.hosts: over these, through
 // cluster.launch_agent. Each attempt has its own session and shared-memory folders under `scratch`
-// (btl_vader_backing_directory, orte_tmpdir_base), keepalive of the daemons' links 5/2/3 s,
+// (btl_vader_backing_directory, orte_tmpdir_base), keepalive of the daemons' links 3/2/3 s,
 // single-copy off. A rank's exit code alone does not make mpirun end the others (75 is no failure),
 // nor is it mpirun's own; the launcher, which sees it, acts on it. Throws UsageError for a host
 // that mpirun would take for something else.

@@ -141,7 +141,7 @@ class Launcher {
     write_small_file(folder_ / "secret", 0600, spec_.secret, false);
     write_small_file(folder_ / "channel", 0644, spec_.channel, false);
     write_small_file(folder_ / "job.toml", 0644, spec_.job_toml, false);
-    make_scratch(spec_.attempt_id);
+    scratch_.emplace(spec_.attempt_id);
   }
 
   void write_started() {
@@ -193,6 +193,7 @@ class Launcher {
   }
 
   void judge_attempt() {
+    facts_.command_lines = last_lines(end_of_log("launcher.log"));
     const Verdict verdict = judge(facts_);
     report_.outcome = verdict.outcome;
     report_.exit_code = outcome_code(verdict.outcome);
@@ -202,7 +203,7 @@ class Launcher {
     const bool failed = verdict.outcome == Outcome::kFailed || verdict.outcome == Outcome::kInvalid;
     if (failed) report_.failed = verdict.failed > 0.0 ? verdict.failed : ended_;
     report_.last_lines = verdict.first ? lines_of(*verdict.first) : std::vector<std::string>();
-    if (report_.last_lines.empty()) report_.last_lines = last_lines(end_of_log("launcher.log"));
+    if (report_.last_lines.empty()) report_.last_lines = facts_.command_lines;
   }
 
   std::vector<std::string> lines_of(const RankExit& exit) const {
@@ -239,6 +240,7 @@ class Launcher {
   std::string cgroup_name_;
   RankRecords records_;
   Reaper reaper_;
+  std::optional<Scratch> scratch_;  // so that no rank's end removes what mpirun still uses
   AttemptCgroup cgroup_;
   std::optional<ReservedFile> exit_;
   Facts facts_;

@@ -101,7 +101,8 @@ class Shim {
   }
 
   int run() {
-    if (!options_.attempt_id.empty()) make_scratch(options_.attempt_id);
+    std::optional<Scratch> scratch;
+    if (!options_.attempt_id.empty()) scratch.emplace(options_.attempt_id);
     ooms_ = oom_kills(own_cgroups());
     started_ = wall_seconds();
     start_worker();
@@ -116,7 +117,7 @@ class Shim {
     dumps_.finish();
     orphaned_ = orphaned_ || parent_is_gone();
     write_record();
-    if (orphaned_ && !options_.attempt_id.empty()) remove_scratch(options_.attempt_id);
+    if (scratch) scratch->release();
     return follow();
   }
 
@@ -234,8 +235,9 @@ class Shim {
     }
   }
 
+  // 75 is no failure, but mpirun knows only 0 and ends the other ranks for anything else.
   int follow() const {
-    if (signal_ == 0) return exit_code_;
+    if (signal_ == 0) return exit_code_ == kExitStoppedEarly ? kExitDone : exit_code_;
     const struct rlimit no_core {};
     ::setrlimit(RLIMIT_CORE, &no_core);
     ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

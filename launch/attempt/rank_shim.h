@@ -18,8 +18,8 @@ struct ShimOptions {
   std::vector<std::string> environment;  // "NAME=value"
 };
 
-// Returns the worker's exit code, or dies of the signal that killed the worker. Throws Error when
-// the worker could not be started.
+// Returns the worker's exit code (0 for 75, stopped with a checkpoint, which the record tells), or
+// dies of the signal that killed the worker. Throws Error when the worker could not be started.
 int run_rank(const ShimOptions& options);
 
 }  // namespace talaria::launch

@@ -106,13 +106,18 @@ void Supervisor::read_new_files() {
   }
 }
 
-// A rank that is there hears of it at once; one that still starts finds the file. Nothing is sent
-// through mpirun while a rank is starting: the signal would kill it.
+// A rank that is there hears of it at once; one that still starts finds the file (on a disk so full
+// that there is none, it is asked by the coordinator alone). Nothing is sent through mpirun while a
+// rank is starting: the signal would kill it.
 void Supervisor::request_stop() {
   if (stop_requested_ >= 0.0) return;
   stop_requested_ = monotonic_seconds();
   log_info("stop requested");
-  write_small_file(folder_ / "stop", 0644, "", false);
+  try {
+    write_small_file(folder_ / "stop", 0644, "", false);
+  } catch (const Error& error) {
+    log_warning("{}", error.what());
+  }
   signal_shims(spec_.attempt_id, SIGUSR1);
 }
 
@@ -163,11 +168,14 @@ double Supervisor::seconds_to_look_again() const {
   return std::max(seconds, 0.0);
 }
 
-// Only mpirun reaches the other nodes; their daemons end what is left when it is gone.
-void Supervisor::wind_down_nodes() {
+// Only mpirun reaches the other nodes. When a rank has failed it is ending them already, and a
+// signal on top of that would make it leave them.
+void Supervisor::wind_down_nodes(bool ask) {
   if (spec_.nodes == 1 || reaper_.command_status()) return;
-  ::kill(reaper_.command(), SIGTERM);
-  ::kill(reaper_.command(), SIGCONT);
+  if (ask) {
+    ::kill(reaper_.command(), SIGTERM);
+    ::kill(reaper_.command(), SIGCONT);
+  }
   const double end = monotonic_seconds() + kWindDownSeconds;
   while (!reaper_.command_status() && monotonic_seconds() < end) {
     struct pollfd ready = {signals_.get(), POLLIN, 0};
@@ -189,7 +197,7 @@ std::string Supervisor::wait() {
     }
     const std::string cause = look();
     if (over_) {
-      wind_down_nodes();
+      wind_down_nodes(!cause.empty());
       return cause;
     }
     struct pollfd ready[2] = {{signals_.get(), POLLIN, 0}, {files_.get(), POLLIN, 0}};

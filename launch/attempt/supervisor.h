@@ -37,7 +37,7 @@ class Supervisor {
   // The next cause, or "" for none; sets over_ when the waiting is over.
   std::string look();
   double seconds_to_look_again() const;
-  void wind_down_nodes();
+  void wind_down_nodes(bool ask);
 
   const AttemptSpec& spec_;
   std::filesystem::path folder_;

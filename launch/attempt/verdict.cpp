@@ -79,6 +79,11 @@ Verdict judge_command(const Facts& facts) {
   if (signal == 0) {
     reason += fmt::format(", and {} of {} ranks left no word of their end",
                           static_cast<std::size_t>(facts.ranks) - facts.exits.size(), facts.ranks);
+    // Open MPI frames its messages with lines of dashes.
+    const auto words = std::find_if(
+        facts.command_lines.begin(), facts.command_lines.end(),
+        [](const std::string& line) { return line.find_first_not_of('-') != std::string::npos; });
+    if (words != facts.command_lines.end()) reason += ": " + *words;
   }
   return {Outcome::kFailed, reason, std::nullopt, 0.0};
 }

@@ -23,7 +23,8 @@ struct Facts {
   std::string command = "mpirun";
   std::optional<int> command_status;
   bool command_out_of_memory = false;
-  bool never_started = false;  // a request to stop came first
+  std::vector<std::string> command_lines;  // the last of its log
+  bool never_started = false;              // a request to stop came first
   // Why the launcher ended the attempt, where it did so without a rank's end as the cause.
   std::string cause;
 };

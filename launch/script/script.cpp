@@ -67,17 +67,13 @@ export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=n
 std::string mpirun_words(const Job& job) {
   std::string words = fmt::format("mpirun -n {}", job.cluster.ranks);
   if (job.cluster.hosts.empty()) return words + " --oversubscribe --bind-to none";
-  std::string hosts;
-  for (const HostSlots& host : host_slots(job.cluster)) {
-    hosts += fmt::format("{}{}:{}", hosts.empty() ? "" : ",", host.name, host.slots);
-  }
   // A cut link is noticed after 5 + 3 x 2 s instead of minutes.
   return words + fmt::format(
                      " --host {} --map-by slot --bind-to none \\\n"
                      "  --mca plm_rsh_agent {} \\\n"
-                     "  --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 \\\n"
+                     "  --mca oob_tcp_keepalive_time 3 --mca oob_tcp_keepalive_intvl 2 \\\n"
                      "  --mca oob_tcp_keepalive_probes 3",
-                     shell_quote(hosts), shell_quote(job.cluster.launch_agent));
+                     shell_quote(host_list(job.cluster)), shell_quote(job.cluster.launch_agent));
 }
 
 std::string srun_words(const Job& job) {

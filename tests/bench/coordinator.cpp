@@ -3,6 +3,7 @@
 // report, beside what limits it in the same run: the disk's fsync, and the parsing of the reports.
 //   bench_coordinator [--jobs 1000] [--ranks 1024] [--seconds 30] [--dir FOLDER] [--check] [--json]
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <ctime>
 #include <fstream>
@@ -51,7 +52,7 @@ struct Spread {
     std::vector<double> sorted = seconds;
     std::sort(sorted.begin(), sorted.end());
     const auto last = static_cast<double>(sorted.size() - 1);
-    return sorted[static_cast<std::size_t>(share * last + 0.5)];
+    return sorted[static_cast<std::size_t>(std::lround(share * last))];
   }
 };
 

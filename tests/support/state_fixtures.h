@@ -41,7 +41,7 @@ inline coordinator::JobRow sample_job(const std::string& run_directory = "/runs/
   job.gid = 100;
   job.user = "ada";
   job.run_directory = run_directory;
-  job.working_directory = "/work-of/ada";
+  job.working_directory = "/srv/ada";
   job.stages = std::move(stages);
   return job;
 }
@@ -110,8 +110,8 @@ inline void write_version_1(const std::filesystem::path& file) {
         to_state TEXT NOT NULL, reason TEXT NOT NULL) STRICT)",
       "PRAGMA user_version = 1",
       R"(INSERT INTO jobs VALUES
-        (1, 'first', 1000, 100, 'ada', 10.0, 'run', '/runs/first', '/work-of/ada'),
-        (2, 'second', 1001, 100, 'bob', 20.0, 'stop', '/runs/second', '/work-of/bob'))",
+        (1, 'first', 1000, 100, 'ada', 10.0, 'run', '/runs/first', '/srv/ada'),
+        (2, 'second', 1001, 100, 'bob', 20.0, 'stop', '/runs/second', '/srv/bob'))",
       R"(INSERT INTO stages VALUES
         (1, 0, 'first', 'done', '', 19.0, 0.0, 0, 3, 2, '/runs/first'),
         (2, 0, 'base', 'running', 'attempt 1', 21.0, 0.0, 0, 5, 8, '/runs/second/base'),

@@ -81,18 +81,27 @@ TEST_P(LauncherCrashPoint, TheNextLauncherEndsRanksThatStay) {
 INSTANTIATE_TEST_SUITE_P(Launcher, LauncherCrashPoint, testing::ValuesIn(launcher_crash_points()),
                          test_name);
 
-TEST_F(LauncherCrash, KilledInMidRunNothingOutlivesIt) {
-  AttemptSpec running = spec(3, {"escape=marked", "say=ready", "wait"});
-  const pid_t launcher = start(running);
-  ASSERT_TRUE(eventually([&] { return is_running(3); }));
-  ::kill(launcher, SIGKILL);
-  wait(launcher);
-  // Its ranks die with it, before anybody comes to look; a daemon does not.
-  EXPECT_TRUE(eventually([&] { return worker(0) + worker(1) + worker(2) == 0; }, 2.0));
-  EXPECT_FALSE(find_attempt_processes(running.attempt_id).empty());
-  EXPECT_EQ(run(running).reason, "the launcher of the attempt was killed");
-  EXPECT_EQ(starts(), 1);
-  expect_nothing_left();
+// As root with control groups, as another user without.
+TEST_F(LauncherCrash, KilledInMidRunNothingOutlivesTheNext) {
+  for (const uid_t uid : {::geteuid(), uid_t{65534}}) {
+    if (::geteuid() != 0 && uid == 65534) continue;
+    SCOPED_TRACE(uid);
+    fs::remove_all(folder() / "run");
+    fs::remove(folder() / "starts");
+    fs::remove(folder() / "escaped");
+    const AttemptSpec running = spec(3, {"escape=marked", "say=ready", "wait"});
+    const pid_t launcher = start(running, "", uid);
+    ASSERT_TRUE(eventually([&] { return is_running(3); }));
+    ::kill(launcher, SIGKILL);
+    wait(launcher);
+    // Its ranks die with it, before anybody comes to look; a daemon does not.
+    EXPECT_TRUE(eventually([&] { return worker(0) + worker(1) + worker(2) == 0; }, 2.0));
+    EXPECT_FALSE(find_attempt_processes(running.attempt_id).empty());
+    EXPECT_EQ(wait(start(running, "", uid)), 0);
+    EXPECT_EQ(report().reason, "the launcher of the attempt was killed");
+    EXPECT_EQ(starts(), 1);
+    expect_nothing_left();
+  }
 }
 
 TEST_F(LauncherCrash, KilledAfterTheRanksWereDoneTheyAreDone) {

@@ -78,11 +78,12 @@ bool asked_to_stop() {
   return ::sigismember(&waiting, SIGUSR1) == 1;
 }
 
-// A daemon in a session of its own, far from its parent.
+// A daemon in a session of its own, far from its parent; its pid goes to the file `escaped`.
 void escape(const char* without_environment) {
   if (::fork() != 0) return;
   ::setsid();
   if (::fork() != 0) ::_exit(0);
+  append_line("escaped", std::to_string(::getpid()));
   ::signal(SIGTERM, SIG_IGN);
   ::signal(SIGHUP, SIG_IGN);
   const char* argv[] = {"sleep", "600", nullptr};

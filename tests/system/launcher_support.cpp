@@ -183,6 +183,11 @@ int LauncherTest::starts() const {
 }
 
 void LauncherTest::expect_nothing_left() const {
+  std::istringstream escaped(read_proc_file((folder_ / "escaped").string()));
+  for (pid_t pid = 0; escaped >> pid;) {
+    const char state = process_state(pid);
+    EXPECT_TRUE(state == '\0' || state == 'Z') << "a daemon is left: " << pid;
+  }
   for (const FoundProcess& process : find_attempt_processes(id_)) {
     ADD_FAILURE() << "left: " << process.pid << " "
                   << read_proc_file(fmt::format("/proc/{}/cmdline", process.pid));

@@ -98,8 +98,8 @@ TEST_F(Launcher, AKilledRankIsNamedWithWhatItWasDoing) {
 }
 
 TEST_F(Launcher, ACrashedRankDiesOfItsSignalAndLeavesNoCore) {
-  const ExitReport report = run(spec(2, {fmt::format("@0:die={}", SIGSEGV), "wait"}));
-  EXPECT_THAT(report.reason, HasSubstr("signal 11 (SIGSEGV)"));
+  const ExitReport report = run(spec(2, {fmt::format("@0:die={}", SIGABRT), "wait"}));
+  EXPECT_THAT(report.reason, HasSubstr("signal 6 (SIGABRT)"));
 }
 
 TEST_F(Launcher, ACommandThatIsKilledTakesItsRanksWithIt) {
@@ -144,6 +144,7 @@ TEST_F(Launcher, DaemonsThatEscapedAreFound) {
     fs::remove_all(folder() / "run");
     const ExitReport report = run(spec(2, {escape, "sleep=0.05", "exit=0"}));
     EXPECT_EQ(report.outcome, Outcome::kDone) << report.reason;
+    EXPECT_TRUE(fs::exists(folder() / "escaped"));
     expect_nothing_left();
   }
 }

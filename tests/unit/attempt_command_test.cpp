@@ -47,9 +47,10 @@ TEST(CommandLine, OneNode) {
 TEST(CommandLine, SeveralHosts) {
   const std::string text = joined(command({"node1:4", "10.0.0.2:4"}, "/opt/agent -q").argv);
   EXPECT_THAT(text, HasSubstr("--host node1:4,10.0.0.2:4 "));
+  EXPECT_THAT(joined(command({"a", "b", "c"}).argv), HasSubstr("--host a:3,b:3,c:2 "));
   EXPECT_THAT(text, HasSubstr("-x TALARIA_ATTEMPT_ID "));
   EXPECT_THAT(text, HasSubstr("--mca plm_rsh_agent /opt/agent -q "));
-  EXPECT_THAT(text, HasSubstr("--mca oob_tcp_keepalive_time 5 "));
+  EXPECT_THAT(text, HasSubstr("--mca oob_tcp_keepalive_time 3 "));
   EXPECT_THAT(text, testing::Not(HasSubstr("--oversubscribe")));
   Job job;
   EXPECT_EQ(node_count(job), 1);

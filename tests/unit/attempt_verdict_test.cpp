@@ -113,6 +113,13 @@ TEST(Verdict, TheCommandIsToBlameWhenItWentFirst) {
   EXPECT_FALSE(killed.first.has_value());
   EXPECT_EQ(verdict({ended(0, 0)}, exited(1)).reason,
             "mpirun ended with exit code 1, and 1 of 2 ranks left no word of their end");
+  Facts facts;
+  facts.ranks = 2;
+  facts.command_status = exited(205);
+  facts.command_lines = {"------", "ORTE has lost communication.", "more"};
+  EXPECT_EQ(judge(facts).reason,
+            "mpirun ended with exit code 205, and 2 of 2 ranks left no word of their end: ORTE has "
+            "lost communication.");
   EXPECT_EQ(verdict({ended(0, 0)}, exited(0)).outcome, Outcome::kFailed);
   EXPECT_EQ(verdict({}, exited(0)).outcome, Outcome::kDone);
   EXPECT_EQ(verdict({}, exited(75)).outcome, Outcome::kStopped);

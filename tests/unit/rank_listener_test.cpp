@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <arpa/inet.h>
+#include <boost/asio/post.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -134,6 +135,16 @@ TEST_F(RankListenerTest, ARankJoinsSpeaksAndLeaves) {
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   stop();
   EXPECT_THAT(heard_, ElementsAre("joined 3", "3 at step 1", "3 at step 2", "lost 3"));
+}
+
+TEST_F(RankListenerTest, TheRanksOfAnAttemptAreToldToStop) {
+  Client rank(port_);
+  rank.send(hello(0));
+  ASSERT_TRUE(rank.receive());
+  boost::asio::post(io_, [this] { listener_->stop("j1-s0-other"); });
+  boost::asio::post(io_, [this] { listener_->stop("j1-s0-x"); });
+  const auto told = rank.receive();
+  EXPECT_TRUE(told && std::holds_alternative<wire::Stop>(*told));
 }
 
 TEST_F(RankListenerTest, AWrongSecretIsRefusedWithTheReason) {

@@ -62,32 +62,30 @@ class Table {
   Blow disturb(const Row& row, int number);
 
  private:
-  std::vector<std::string> command(const std::string& run, const Row& row) const;
+  std::vector<std::string> command(const std::string& run, const Row& row,
+                                   const Scene& scene) const;
   ChildResult run_once(const std::string& run, const Row& row, Scene& scene, bool& struck);
   void judge(const Row& row, const std::string& run, const Scene& scene, const ChildResult& ended,
              const std::set<std::string>& scratch_before, Blow& blow);
-  void judge_events(const Row& row, const fs::path& run, Blow& blow) const;
+  void judge_events(const Row& row, const fs::path& run, double struck, Blow& blow) const;
 
   worker::JobFolder jobs_;
   std::mt19937_64 random_;
   Reference reference_;
 };
 
-std::vector<std::string> Table::command(const std::string& run, const Row& row) const {
-  std::vector<std::string> argv = {std::string(TALARIA_BIN_DIR) + "/talaria",
-                                   "run",
-                                   (jobs_.path() / "job.toml").string(),
-                                   "--run-dir",
-                                   (jobs_.path() / run).string(),
-                                   "--state-dir",
-                                   (jobs_.path() / "nobody").string(),
-                                   "--progress",
-                                   "lines"};
+std::vector<std::string> Table::command(const std::string& run, const Row& row,
+                                        const Scene& scene) const {
+  std::vector<std::string> argv = scene.prefix;
+  argv.insert(argv.end(), {std::string(TALARIA_BIN_DIR) + "/talaria", "run",
+                           (jobs_.path() / "job.toml").string(), "--run-dir",
+                           (jobs_.path() / run).string(), "--no-daemon", "--progress", "lines"});
   std::vector<std::string> set = {"parallel.tensor=2",    "parallel.pipeline=2",
                                   "parallel.data=2",      "job.numerics=\"invariant\"",
                                   "job.virtual_shards=4", "job.sample_groups=2",
                                   "checkpoint.every=15"};
   set.insert(set.end(), row.set.begin(), row.set.end());
+  set.insert(set.end(), scene.set.begin(), scene.set.end());
   for (const std::string& each : set) {
     argv.emplace_back("--set");
     argv.push_back(each);
@@ -96,7 +94,7 @@ std::vector<std::string> Table::command(const std::string& run, const Row& row) 
 }
 
 void Table::measure_reference() {
-  const ChildResult ended = run_child(command("reference", {}), kWatchdog);
+  const ChildResult ended = run_child(command("reference", {}, {}), kWatchdog);
   if (ended.exit_code != 0) fail("the undisturbed run: exit {}\n{}", ended.exit_code, ended.output);
   reference_.loss_bits = jobs_.loss_bits("reference");
   reference_.weights_hash = jobs_.weights_hash("reference");
@@ -108,10 +106,11 @@ void Table::measure_reference() {
 }
 
 ChildResult Table::run_once(const std::string& run, const Row& row, Scene& scene, bool& struck) {
-  return run_child(command(run, row), kWatchdog, [&](pid_t pid, const std::string&) {
+  return run_child(command(run, row, scene), kWatchdog, [&](pid_t pid, const std::string&) {
     scene.coordinator = pid;
     if (!struck) {
       struck = row.strike(scene);
+      if (struck) scene.struck_wall = wall_seconds();
     } else if (row.after) {
       row.after(scene);
     }
@@ -162,7 +161,7 @@ void Table::judge(const Row& row, const std::string& run, const Scene& scene,
     const bool saved = !jobs_.checkpoints(run).empty();
     expect(saved && jobs_.weights_hash(run) == reference_.weights_hash, "another weights_hash");
   }
-  judge_events(row, folder, blow);
+  judge_events(row, folder, scene.struck_wall, blow);
   for (const Process& left : processes_of(folder)) {
     blow.complaints.push_back(fmt::format("process {} is left", left.pid));
     ::kill(left.pid, SIGKILL);
@@ -172,12 +171,19 @@ void Table::judge(const Row& row, const std::string& run, const Scene& scene,
   }
   for (const std::string& id : attempt_ids(folder)) {
     expect(control_groups(id).empty(), "a control group is left");
+    for (const fs::path& memory : scene.memory) {
+      for (const auto& entry : fs::directory_iterator(memory)) {
+        const std::string name = entry.path().filename();
+        expect(name.find(id) == std::string::npos,
+               fmt::format("{} is left by attempt {}", entry.path().string(), id));
+      }
+    }
   }
   if (!blow.complaints.empty()) blow.output = ended.output;
 }
 
 // What events.jsonl says of the failure and of the restart.
-void Table::judge_events(const Row& row, const fs::path& run, Blow& blow) const {
+void Table::judge_events(const Row& row, const fs::path& run, double struck, Blow& blow) const {
   const std::vector<json::object> failures = events(run, "failure");
   const std::vector<json::object> restarts = events(run, "restart");
   blow.restarts = static_cast<int>(restarts.size());
@@ -199,7 +205,8 @@ void Table::judge_events(const Row& row, const fs::path& run, Blow& blow) const 
   }
   blow.text = std::string(failure.at("text").as_string());
   if (const json::value* seconds = failure.if_contains("detected_seconds")) {
-    blow.notice = seconds->to_number<double>();
+    blow.notice = row.from_blow ? failure.at("time").to_number<double>() - struck
+                                : seconds->to_number<double>();
     if (*blow.notice > row.notice_bar) {
       blow.complaints.push_back(fmt::format("noticed after {:.2f} s", *blow.notice));
     }

@@ -258,6 +258,48 @@ Row full_state_row() {
           .restarts = false};
 }
 
+// Two nodes joined by cables to the machine that `talaria run` and mpirun are on; 4 ranks each.
+void make_two_nodes(Scene& scene) {
+  const std::string script = std::string(TALARIA_SOURCE_DIR) + "/tests/support/two_nodes";
+  const std::string suffix = fmt::format("k{}", ::getpid());
+  run_or_fail({script, suffix, "up"});
+  scene.mend.emplace_back([script, suffix] { run_captured({script, suffix, "down"}, 30); });
+  scene.prefix = {script, suffix, "on", "hub"};
+  scene.set = {"cluster.launcher=\"mpirun\"", "cluster.hosts=[\"n1:4\", \"n2:4\"]",
+               fmt::format("cluster.launch_agent=\"{} {} agent\"", script, suffix)};
+  for (const char* node : {"hub", "n1", "n2"}) {
+    const Captured folder = run_captured({script, suffix, "shm", node}, 10);
+    scene.memory.emplace_back(folder.out.substr(0, folder.out.find('\n')));
+  }
+}
+
+bool cut_cable(Scene& scene) {
+  if (!find(scene.run, Role::kRank)) return false;
+  const double now = monotonic_seconds();
+  if (scene.started == 0.0) scene.started = now;
+  if (now - scene.started < scene.instant) return false;
+  run_or_fail({scene.prefix[0], scene.prefix[1], "cut", "n2"});
+  scene.struck = now;
+  return true;
+}
+
+// The cable is back once the failure was noticed: before, a new attempt could not start there.
+void heal_cable(Scene& scene) {
+  if (scene.struck == 0.0 || events(scene.run, "failure").empty()) return;
+  run_or_fail({scene.prefix[0], scene.prefix[1], "heal", "n2"});
+  scene.struck = 0.0;
+}
+
+Row link_row() {
+  return {.name = "link",
+          .title = "the network of one of two nodes is cut, and healed after the failure",
+          .strike = cut_cable,
+          .after = heal_cable,
+          .prepare = make_two_nodes,
+          .notice_bar = 15.0,
+          .from_blow = true};
+}
+
 }  // namespace
 
 const std::vector<Row>& rows() {
@@ -272,7 +314,8 @@ const std::vector<Row>& rows() {
                                        memory_row(),
                                        full_checkpoints_row(true),
                                        full_checkpoints_row(false),
-                                       full_state_row()};
+                                       full_state_row(),
+                                       link_row()};
   return all;
 }
 

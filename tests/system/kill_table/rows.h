@@ -20,12 +20,15 @@ struct Scene {
   std::filesystem::path run;
   pid_t coordinator = 0;  // `talaria run`
   std::mt19937_64* random = nullptr;
-  double started = 0.0;                     // monotonic, of the victim's first sight
-  double instant = 0.0;                     // seconds after that at which the blow falls
-  pid_t victim = 0;                         // filled by the blow
-  int rank = -1;                            // of the victim, if it is one
-  double struck = 0.0;                      // monotonic
-  std::string told;                         // of the blow, for the report: "rank 3 in step"
+  double started = 0.0;  // monotonic, of the victim's first sight
+  double instant = 0.0;  // seconds after that at which the blow falls
+  pid_t victim = 0;      // filled by the blow
+  int rank = -1;         // of the victim, if it is one
+  double struck = 0.0;   // monotonic
+  double struck_wall = 0.0;
+  std::vector<std::string> prefix;            // before `talaria run`: where it runs
+  std::vector<std::string> set;               // further job file overrides
+  std::vector<std::filesystem::path> memory;  // folders for shared memory beside /dev/shm
   std::vector<std::function<void()>> mend;  // run in the end, in reverse order: unmount, heal, ...
 };
 
@@ -44,6 +47,7 @@ struct Row {
   bool ends_failed = false;  // nothing can go on: exit 1 and a remedy
   std::string remedy = {};   // that the output must have then
   double notice_bar = 2.0;   // seconds from the event to its notice
+  bool from_blow = false;    // which is timed from the blow, not by the run's own account
   std::string phase = {};    // in which a rank must have died; empty: any
 };
 
