@@ -39,6 +39,7 @@ std::string joined(const std::vector<Word>& words) {
 
 std::vector<Word> names_of(const std::vector<const CLI::App*>& commands) {
   std::vector<Word> words;
+  words.reserve(commands.size());
   for (const CLI::App* command : commands) {
     words.push_back({command->get_name(), command->get_description()});
   }

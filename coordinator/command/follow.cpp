@@ -204,7 +204,7 @@ JobView follow(const Client& client, std::int64_t job, const FollowOptions& opti
   while (true) {
     options.check();
     try {
-      const JobView view = client.show(job);
+      JobView view = client.show(job);
       if (std::exchange(away, false)) display.note("the coordinator is back");
       display.show(view);
       if (ended(state_of(view))) return view;

@@ -124,6 +124,7 @@ std::vector<LogFile> attempt_logs(const fs::path& run_directory, int attempt,
   }
   std::sort(found.begin(), found.end());
   std::vector<LogFile> files;
+  files.reserve(found.size());
   for (const auto& [of, path] : found) files.emplace_back(path, attempt, of);
   return files;
 }

@@ -22,7 +22,7 @@ std::string trimmed(std::string text) {
 
 // A path that travels as JSON and stands in messages.
 std::string plain_path(const fs::path& path, const char* what) {
-  const std::string text = path.lexically_normal().string();
+  std::string text = path.lexically_normal().string();
   if (valid_utf8(text) != text) fail_usage("{} {}: not UTF-8", what, in_quotes(text));
   return text;
 }

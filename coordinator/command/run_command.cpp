@@ -89,7 +89,7 @@ FollowOptions follow_options(const RunOptions& options, const Context& context) 
 }
 
 JobView run_with_daemon(const Client& daemon, const PreparedJob& prepared,
-                        FollowOptions follow_as) {
+                        const FollowOptions& follow_as) {
   const std::int64_t id = daemon.submit(prepared.request);
   log_line(fmt::format("job {} of the coordinator at {}; run directory {}", id,
                        one_line(daemon.state_directory().string()),

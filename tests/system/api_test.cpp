@@ -294,6 +294,7 @@ TEST_F(Api, SlowClientsAreSentAway) {
   limits.request_seconds = 0.6;
   serve(true, limits);
   std::vector<UniqueFd> slow;
+  slow.reserve(50);
   for (int i = 0; i < 50; ++i) slow.push_back(connect());
   const std::string request = "GET /v1/jobs HTTP/1.1\r\nHost: x\r\n";
   const double start = monotonic_seconds();
@@ -315,6 +316,7 @@ TEST_F(Api, SlowClientsAreSentAway) {
 TEST_F(Api, ManyConnectionsAtOnce) {
   serve(true);
   std::vector<UniqueFd> many;
+  many.reserve(200);
   for (int i = 0; i < 200; ++i) many.push_back(connect());
   for (const UniqueFd& fd : many) say(fd.get(), "GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n");
   for (const UniqueFd& fd : many) {
@@ -352,6 +354,7 @@ TEST_F(Api, AUserWhoAsksWithoutEndLeavesTimeToOthers) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become another user";
   serve(true, {}, 0.02);
   std::vector<pid_t> greedy;
+  greedy.reserve(8);
   for (int i = 0; i < 8; ++i) {
     greedy.push_back(in_child([&] {
       if (::setresuid(kStranger, kStranger, kStranger) != 0) return 98;

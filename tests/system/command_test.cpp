@@ -259,6 +259,7 @@ std::string on_a_terminal(const std::vector<std::string>& argv, unsigned short c
     ::setenv("TERM", "xterm", 1);
     ::unsetenv("NO_COLOR");
     std::vector<char*> words;
+    words.reserve(argv.size() + 1);
     for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
     words.push_back(nullptr);
     ::execvp(words[0], words.data());
