@@ -79,6 +79,15 @@ void add_commands(CLI::App& app, const Context& context, int& exit_code) {
   add_completion(app, context, exit_code);
 }
 
+void refuse_unknown(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
+  if (word.starts_with('-') || std::count(names.begin(), names.end(), word) > 0) return;
+  const std::string nearest = nearest_word(word, names);
+  fail_usage("talaria: {}: no such command{}; see talaria --help", in_quotes(word),
+             nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest));
+}
+
 int parse_and_run(int argc, char** argv, const Context& context) {
   int exit_code = kExitDone;
   CLI::App app("Talaria trains GPT models over MPI ranks.", "talaria");
@@ -90,6 +99,7 @@ int parse_and_run(int argc, char** argv, const Context& context) {
     fmt::print("{}", app.help());
     return kExitUsage;
   }
+  refuse_unknown(app, argv[1]);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
