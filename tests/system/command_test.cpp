@@ -113,7 +113,6 @@ TEST_F(Command, WrongUsageIsOneLineAndExitCode2) {
       {"run"},
       {"run", "nothing.toml"},
       {"run", "--frobnicate", "x"},
-      {"frobnicate"},
       {"run", job("good"), "--set", "train.step=3"},
       {"run", job("good"), "--set", "nonsense"},
       {"run", job("good"), "--progress", "loud"},
