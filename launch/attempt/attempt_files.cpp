@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cluster/base/error.h"
+#include "cluster/base/lock_file.h"
 #include "launch/attempt/attempt.h"
 #include "launch/attempt/pidfd.h"
 #include "launch/attempt/small_file.h"
@@ -19,12 +20,6 @@ namespace talaria::launch {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string host_name() {
-  char name[256] = {};
-  check_sys(::gethostname(name, sizeof name - 1), "gethostname", "");
-  return name;
-}
 
 bool is_locked(int fd, const fs::path& path) {
   struct flock lock {};

@@ -15,6 +15,7 @@
 #include "cluster/base/crash_point.h"
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
+#include "cluster/base/lock_file.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
 #include "launch/attempt/cgroup.h"
@@ -37,12 +38,6 @@ constexpr double kKillSeconds = 10.0;
 constexpr double kExitWriteSeconds = 30.0;
 constexpr std::size_t kMostLastWords = 64;
 constexpr std::size_t kLogEndBytes = std::size_t{1} << 14;
-
-std::string host_name() {
-  char name[256] = {};
-  check_sys(::gethostname(name, sizeof name - 1), "gethostname", "");
-  return name;
-}
 
 // Held until the process ends. Nothing when another holds it. The lock belongs to the open file,
 // so a child between fork and exec may keep a dead launcher's for a moment.
