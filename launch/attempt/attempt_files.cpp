@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cluster/base/error.h"
+#include "cluster/base/lock_file.h"
 #include "launch/attempt/attempt.h"
 #include "launch/attempt/pidfd.h"
 #include "launch/attempt/small_file.h"

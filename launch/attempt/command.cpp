@@ -38,13 +38,6 @@ struct Child {
   std::vector<char*> environment;
 };
 
-std::vector<char*> pointers(const std::vector<std::string>& texts) {
-  std::vector<char*> list;
-  for (const std::string& text : texts) list.push_back(const_cast<char*>(text.c_str()));
-  list.push_back(nullptr);
-  return list;
-}
-
 [[noreturn]] void run_child(const Child& child) {
   sigset_t none;
   ::sigemptyset(&none);
@@ -59,6 +52,14 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
 }
 
 }  // namespace
+
+std::vector<char*> exec_words(const std::vector<std::string>& texts) {
+  std::vector<char*> words;
+  words.reserve(texts.size() + 1);
+  for (const std::string& text : texts) words.push_back(const_cast<char*>(text.c_str()));
+  words.push_back(nullptr);
+  return words;
+}
 
 std::vector<std::string> attempt_environment(const std::vector<std::string>& base,
                                              const AttemptSpec& spec) {
@@ -80,9 +81,8 @@ pid_t start_command(const AttemptSpec& spec, const std::vector<std::string>& env
                     AttemptCgroup& cgroup) {
   Pipe go = make_pipe();
   Pipe failed = make_pipe();
-  const Child child{::getpid(),          spec.working_directory.c_str(),
-                    go.read.get(),       failed.write.get(),
-                    pointers(spec.argv), pointers(environment)};
+  const Child child{::getpid(),         spec.working_directory.c_str(), go.read.get(),
+                    failed.write.get(), exec_words(spec.argv),          exec_words(environment)};
   const pid_t pid = check_sys(::fork(), "fork", spec.argv[0]);
   if (pid == 0) run_child(child);
   failed.write.reset();

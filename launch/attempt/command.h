@@ -13,6 +13,9 @@
 
 namespace talaria::launch {
 
+// As exec(3) takes them; they point into `texts`.
+std::vector<char*> exec_words(const std::vector<std::string>& texts);
+
 // `base` ("NAME=value") with the spec's variables and TALARIA_ATTEMPT_ID set.
 std::vector<std::string> attempt_environment(const std::vector<std::string>& base,
                                              const AttemptSpec& spec);

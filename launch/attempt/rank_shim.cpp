@@ -28,6 +28,7 @@
 #include "cluster/wire/rank_status.h"
 #include "launch/attempt/attempt.h"
 #include "launch/attempt/cgroup.h"
+#include "launch/attempt/command.h"
 #include "launch/attempt/dump_child.h"
 #include "launch/attempt/pidfd.h"
 #include "launch/attempt/scratch.h"
@@ -75,13 +76,6 @@ class StatusPage {
   UniqueFd fd_;
   wire::RankStatus* status_ = nullptr;
 };
-
-std::vector<char*> pointers(const std::vector<std::string>& texts) {
-  std::vector<char*> list;
-  for (const std::string& text : texts) list.push_back(const_cast<char*>(text.c_str()));
-  list.push_back(nullptr);
-  return list;
-}
 
 class Shim {
  public:
@@ -144,8 +138,8 @@ class Shim {
   void start_worker() {
     std::vector<std::string> environment = options_.environment;
     environment.push_back(fmt::format("{}={}", wire::kStatusFdVariable, page_.fd()));
-    const std::vector<char*> argv = pointers(options_.argv);
-    const std::vector<char*> variables = pointers(environment);
+    const std::vector<char*> argv = exec_words(options_.argv);
+    const std::vector<char*> variables = exec_words(environment);
     const pid_t shim = ::getpid();
     worker_ = check_sys(::fork(), "fork", options_.argv[0]);
     if (worker_ == 0) become_worker(argv, variables, shim);

@@ -195,7 +195,7 @@ std::string Supervisor::wait() {
       records_.look();
       looked = monotonic_seconds();
     }
-    const std::string cause = look();
+    std::string cause = look();
     if (over_) {
       wind_down_nodes(!cause.empty());
       return cause;

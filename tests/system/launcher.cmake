@@ -4,7 +4,7 @@ add_executable(launcher_program launcher_program.cpp)
 target_link_libraries(launcher_program PRIVATE talaria_flags talaria_wire)
 talaria_test(system_launcher
   SOURCES launcher_support.cpp launcher_test.cpp launcher_signal_test.cpp launcher_crash_test.cpp
-  DEPS talaria_launcher talaria_test_jobs LABELS system TIMEOUT 120)
+  DEPS talaria_launcher LABELS system TIMEOUT 120)
 add_dependencies(system_launcher talaria-launch launcher_program)
 
 if(NOT TALARIA_SANITIZE MATCHES "thread")

@@ -50,7 +50,7 @@ class LauncherCrashPoint : public LauncherTest,
     const int status = wait(killed);
     EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
         << "the point was not reached: " << status;
-    const ExitReport ended = run(spec);
+    ExitReport ended = run(spec);
     expect_nothing_left();
     const std::string before = text("exit.json");
     run(spec);
