@@ -48,7 +48,9 @@ class ClockedService : public FakeService {
     if (row.state == StageState::kQueued && now - row.since > 0.1) start(id, now);
     if (row.state == StageState::kBackoff && now >= row.not_before) start(id, now);
     if (row.state == StageState::kRunning) run(id, now);
-    if (row.state == StageState::kStopping && now - row.since > 0.3) {
+    // Long enough for a second signal, also on a busy machine.
+    const bool at_once = view.job.wish == Wish::kKill;
+    if (row.state == StageState::kStopping && (at_once || now - row.since > 1.5)) {
       move(id, view.job.wish == Wish::kStop ? StageState::kStopped : StageState::kCancelled,
            "stopped by request", now);
     }
