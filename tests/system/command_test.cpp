@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cluster/base/clock.h"
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
 #include "cluster/base/subprocess.h"
@@ -173,14 +174,18 @@ TEST_F(Command, AFailureSaysWhoAndWhere) {
   EXPECT_THAT(run.err, HasSubstr("it goes on from the checkpoint at step 20"));
 }
 
-// Runs a job that never ends and sends it signals, each once `text` stands in the output.
+// Runs a job that never ends and sends it signals, each once `text` stands in the output and
+// `pause` seconds after the one before.
 ChildResult run_with_signals(const std::vector<std::string>& argv,
-                             const std::vector<std::pair<std::string, int>>& signals) {
+                             const std::vector<std::pair<std::string, int>>& signals,
+                             double pause = 0.0) {
   std::size_t sent = 0;
+  double last = 0.0;
   return run_child(argv, 30.0, [&](pid_t pid, const std::string& output) {
-    if (sent < signals.size() && output.find(signals[sent].first) != std::string::npos) {
-      ::kill(pid, signals[sent++].second);
-    }
+    if (sent == signals.size() || monotonic_seconds() - last < pause) return;
+    if (output.find(signals[sent].first) == std::string::npos) return;
+    ::kill(pid, signals[sent++].second);
+    last = monotonic_seconds();
   });
 }
 
@@ -198,9 +203,18 @@ TEST_F(Command, ASignalStopsWithACheckpoint) {
 TEST_F(Command, ASecondSignalEndsAtOnce) {
   const ChildResult run =
       run_with_signals(argv(kFake, {"run", job("slow")}),
-                       {{"checkpoint at step 10", SIGINT}, {"once more ends them", SIGINT}});
+                       {{"checkpoint at step 10", SIGINT}, {"once more ends them", SIGINT}}, 0.5);
   EXPECT_EQ(run.exit_code, 1) << run.output;
   EXPECT_THAT(run.output, HasSubstr("Ctrl-C: the ranks stop with a checkpoint"));
+}
+
+TEST_F(Command, OneRequestThatComesTwiceIsOne) {
+  // As timeout(1) sends it: to the process and to its group.
+  const ChildResult run =
+      run_with_signals(argv(kFake, {"run", job("slow")}),
+                       {{"checkpoint at step 10", SIGTERM}, {"checkpoint at step 10", SIGTERM}});
+  EXPECT_EQ(run.exit_code, 75) << run.output;
+  EXPECT_THAT(run.output, Not(HasSubstr("SIGTERM again")));
 }
 
 TEST_F(Command, OthersSeeAndCancelARun) {
