@@ -114,9 +114,9 @@ Overlay overlay_of(std::size_t index) {
   return {.array = kArray, .index = index, .tables = table_names(), .keys = {{"kind", "job.kind"}}};
 }
 
-Job parse_stage_job(const ConfigFile& file, std::size_t index, const std::string& name) {
+Job parse_stage_job(const ConfigFile& file, const std::string& name) {
   try {
-    return parse_job(file.overlaid(overlay_of(index)));
+    return parse_job(file);
   } catch (const UsageError& error) {
     fail_usage("{} (in stage {})", error.what(), name);
   }
@@ -130,7 +130,7 @@ StagedJob parse_stages(const ConfigFile& file) {
   if (!root.has(kArray)) {
     Job job = parse_job(file);
     staged.name = job.job.name;
-    staged.stages.push_back({job.job.name, {}, std::move(job)});
+    staged.stages.push_back({job.job.name, {}, std::move(job), file.to_toml()});
     return staged;
   }
   staged.staged = true;
@@ -148,7 +148,9 @@ StagedJob parse_stages(const ConfigFile& file) {
     for (const std::string& table : table_names()) entry.table(table);
     entry.string("kind");
     entry.finish();
-    stage.job = parse_stage_job(file, i, stage.name);
+    const ConfigFile own = file.overlaid(overlay_of(i));
+    stage.job = parse_stage_job(own, stage.name);
+    stage.toml = own.to_toml();
     staged.stages.push_back(std::move(stage));
   }
   staged.name = staged.stages.front().job.job.name;

@@ -14,8 +14,9 @@ namespace talaria::launch {
 struct Stage {
   std::string name;  // of [[stage]]; the job's name in a file without stages
   std::vector<std::string>
-      after;  // names of stages that must be done before; default: the one above it
-  Job job;    // validated; job.effective_toml is the stage's own job file
+      after;         // names of stages that must be done before; default: the one above it
+  Job job;           // validated
+  std::string toml;  // the stage's own job file, overrides applied; what it leaves open stays open
 };
 
 struct StagedJob {

@@ -124,7 +124,7 @@ class Display {
   std::vector<std::string> notes_;
   bool begun_ = false;
   bool shown_step_ = false;
-  double next_line_ = 0.0;
+  double next_line_ = monotonic_seconds() + kLineSeconds;  // the first step comes sooner
 };
 
 // Passes the n-th stop signal on. Throws where the user insists a third time.

@@ -27,17 +27,15 @@ std::string plain_path(const fs::path& path, const char* what) {
   return text;
 }
 
-// Asks what needs data or storage to be judged. The worker's complaint is ours.
-void check(const launch::Tools& tools, const std::string& job_file, const JobSource& source,
-           const std::string& run_directory, const std::string& input) {
-  std::vector<std::string> argv = {tools.worker, "--check", "--job", job_file};
-  if (input.empty()) {
-    for (const std::string& each : source.overrides) {
-      argv.insert(argv.end(), {"--set", each});
-    }
-  }
+// Asks what needs data or storage to be judged. The worker's complaint is ours. `stage`: "" for a
+// file without stages.
+void check(const launch::Tools& tools, const JobSource& source, const std::string& stage,
+           const std::string& run_directory) {
+  std::vector<std::string> argv = {tools.worker, "--check", "--job", source.file};
+  for (const std::string& each : source.overrides) argv.insert(argv.end(), {"--set", each});
+  if (!stage.empty()) argv.insert(argv.end(), {"--stage", stage});
   argv.insert(argv.end(), {"--run-dir", run_directory});
-  const Captured run = run_captured(argv, kCheckSeconds, input);
+  const Captured run = run_captured(argv, kCheckSeconds);
   const std::string said = trimmed(run.err);
   if (run.timed_out) fail("{} --check gave no answer in {} s", tools.worker, kCheckSeconds);
   if (run.exit_code == kExitUsage) throw UsageError(said);
@@ -67,10 +65,9 @@ PreparedJob prepare_job(const JobSource& source, const launch::Tools& tools) {
   for (const launch::Stage& stage : prepared.job.stages) {
     // What a later stage begins with is made by the ones before it.
     if (!prepared.job.staged) {
-      check(tools, source.file, source, request.run_directory, "");
+      check(tools, source, "", request.run_directory);
     } else if (stage.after.empty()) {
-      const std::string folder = (fs::path(request.run_directory) / stage.name).string();
-      check(tools, "/dev/stdin", source, folder, stage.job.effective_toml);
+      check(tools, source, stage.name, (fs::path(request.run_directory) / stage.name).string());
     }
   }
   return prepared;

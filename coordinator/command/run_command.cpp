@@ -68,7 +68,7 @@ std::optional<JobView> left_over(const fs::path& state) {
 bool same_job(const JobView& left, const launch::StagedJob& job) {
   if (left.stages.size() != job.stages.size()) return false;
   for (std::size_t i = 0; i < job.stages.size(); ++i) {
-    if (left.stages[i].row.job_toml != job.stages[i].job.effective_toml) return false;
+    if (left.stages[i].row.job_toml != job.stages[i].toml) return false;
   }
   return true;
 }

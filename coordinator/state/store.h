@@ -57,7 +57,7 @@ struct StageRow {
   int max_restarts = 3;
   int ranks = 1;
   std::string run_directory;          // absolute, the stage's own
-  std::string job_toml;               // the stage's effective job file; left empty in lists of jobs
+  std::string job_toml;               // the stage's own job file; left empty in lists of jobs
   std::optional<AttemptRow> attempt;  // the newest
 };
 

@@ -84,7 +84,7 @@ std::int64_t Coordinator::submit(const SubmitRequest& request, const User& user)
       row.ranks = stage.job.cluster.ranks;
       row.run_directory =
           staged.staged ? (fs::path(job.run_directory) / stage.name).string() : job.run_directory;
-      row.job_toml = stage.job.effective_toml;
+      row.job_toml = stage.toml;
       const launch::LauncherState holder = launch::find_launcher(row.run_directory);
       if (holder.alive) {
         throw Refusal(409, fmt::format("{}: in use by pid {} on {}; wait for it to end, or choose "

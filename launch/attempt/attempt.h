@@ -22,7 +22,7 @@ struct AttemptSpec {
   int nodes = 1;  // that argv starts ranks on; above 1, mpirun gets seconds to end the others'
   std::string run_directory;      // absolute; of the stage
   std::string working_directory;  // absolute; where relative paths of the job file begin
-  std::string job_toml;           // the stage's effective job file -> attempt-NNN/job.toml
+  std::string job_toml;           // the stage's own job file -> attempt-NNN/job.toml
   std::string secret;             // hex -> attempt-NNN/secret, 0600
   std::string channel;            // "host:port" -> attempt-NNN/channel; empty: nobody listens
   std::vector<std::string> argv;  // starts the ranks (command_line.h)

@@ -3,3 +3,5 @@ talaria_test(system_api SOURCES api_test.cpp DEPS fake_service LABELS system TIM
 talaria_test(system_command SOURCES command_test.cpp ${PROJECT_SOURCE_DIR}/tests/support/child_process.cpp
   DEPS talaria_base Boost::json LABELS system TIMEOUT 120)
 add_dependencies(system_command fake_talaria talaria talaria-worker)
+talaria_test(system_run SOURCES run_test.cpp DEPS talaria_test_jobs Boost::json LABELS system TIMEOUT 180)
+add_dependencies(system_run talaria talaria-launch talaria-worker)

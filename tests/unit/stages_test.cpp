@@ -116,6 +116,20 @@ TEST(Stages, AFileWithoutThemIsOne) {
   EXPECT_EQ(job.stages[0].job.train.steps, 5);
 }
 
+TEST(Stages, TheirOwnFilesLeaveOpenWhatTheFirstStartFixes) {
+  const StagedJob plain =
+      parse("[job]\nname = 'x'\n[data]\nsources = [{path = 'a.tok'}]\n[train]\nsteps = 5\n",
+            {"train.steps=7"});
+  for (const StagedJob& job : {plain, parse(kGood, {"train.steps=11"})}) {
+    for (const Stage& stage : job.stages) {
+      EXPECT_EQ(stage.toml.find("decay_steps"), std::string::npos) << stage.toml;
+      EXPECT_NE(stage.job.effective_toml.find("decay_steps"), std::string::npos);
+      const Job again = parse_job(ConfigFile::parse(stage.toml, "own.toml"));
+      EXPECT_EQ(again.effective_toml, stage.job.effective_toml);
+    }
+  }
+}
+
 TEST(Stages, EachHasAnEffectiveFileThatGivesItsJob) {
   for (const std::vector<std::string>& overrides :
        {std::vector<std::string>{}, {"job.numerics=invariant", "train.steps=11"}}) {
