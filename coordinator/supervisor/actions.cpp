@@ -37,6 +37,7 @@ launch::AttemptSpec make_spec(const StageWatch& watch, const JobRow& job, const 
   spec.attempt_id = attempt.attempt_id;
   spec.attempt = attempt.attempt;
   spec.ranks = stage.ranks;
+  spec.nodes = launch::node_count(watch.job());
   spec.run_directory = stage.run_directory;
   spec.working_directory = job.working_directory;
   spec.job_toml = watch.job_toml();
@@ -170,8 +171,7 @@ void Loop::record_failure(const StageWatch& watch, const AttemptEnd& end) const 
 
 void Loop::signal(const StageKey& stage, int signal) {
   const StageWatch& watch = watch_of(stage);
-  // A launcher that is not there yet, or no more, is the next plan's matter.
-  signal_launcher(watch.folder().path().string(), watch.attempt().attempt_id, signal);
+  watch.folder().signal_launcher(watch.attempt().attempt_id, signal);
 }
 
 }  // namespace talaria::coordinator

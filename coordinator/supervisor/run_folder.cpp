@@ -84,6 +84,13 @@ void write_own(const fs::path& path, int flags, unsigned mode, const std::string
   write_all(fd.get(), std::as_bytes(std::span(text)), path);
 }
 
+// The file holds either its old or its new content for whoever reads it.
+void replace_own(const fs::path& path, const std::string& text) {
+  const fs::path temporary = path.string() + ".new";
+  write_own(temporary, O_TRUNC, 0644, text);
+  fs::rename(temporary, path);
+}
+
 template <class Write>
 void try_to(const char* what, Write write) {
   try {
@@ -147,6 +154,11 @@ launch::LauncherState RunFolder::launcher() const {
   return launch::find_launcher(path_);
 }
 
+void RunFolder::signal_launcher(const std::string& attempt_id, int signal) const {
+  const AsUser rights(user_);
+  launch::signal_launcher(path_, attempt_id, signal);
+}
+
 std::optional<launch::ExitReport> RunFolder::exit_report(int attempt) const {
   const AsUser rights(user_);
   return launch::read_exit(path_, attempt);
@@ -178,17 +190,14 @@ void RunFolder::write_channel(int attempt, const std::string& address) const {
     const fs::path path = launch::attempt_folder(path_, attempt) / "channel";
     // A launcher that has not begun yet will write it.
     if (!fs::exists(path.parent_path())) return;
-    const fs::path temporary = path.string() + ".new";
-    write_own(temporary, O_TRUNC, 0644, address + "\n");
-    fs::rename(temporary, path);
+    replace_own(path, address + "\n");
   });
 }
 
 void RunFolder::ask_for_stack(int attempt, int rank) const {
   const AsUser rights(user_);
   try_to("dump", [&] {
-    write_own(launch::attempt_folder(path_, attempt) / "dump", O_TRUNC, 0644,
-              fmt::format("{}\n", rank));
+    replace_own(launch::attempt_folder(path_, attempt) / "dump", fmt::format("{}\n", rank));
   });
 }
 

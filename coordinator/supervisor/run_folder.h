@@ -45,6 +45,8 @@ class RunFolder {
   bool checkpoint_since(double time) const;
   std::optional<LastMetric> last_metric() const;
   launch::LauncherState launcher() const;
+  // One that is not there yet, or no more, hears nothing: the next plan's matter.
+  void signal_launcher(const std::string& attempt_id, int signal) const;
   // Throws Error for a damaged report.
   std::optional<launch::ExitReport> exit_report(int attempt) const;
   // Whether the attempt may have had processes.

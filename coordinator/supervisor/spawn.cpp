@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cluster/base/error.h"
+#include "launch/attempt/pidfd.h"
 
 namespace talaria::coordinator {
 namespace {
@@ -69,12 +70,6 @@ struct Prepared {
 
 }  // namespace
 
-UniqueFd open_pidfd(pid_t pid) {
-  const auto fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
-  if (fd < 0 && errno != ESRCH) fail_errno("pidfd_open", fmt::format("pid {}", pid));
-  return UniqueFd(fd);
-}
-
 LauncherChild spawn_launcher(const std::string& program, const launch::AttemptSpec& spec,
                              const Identity& user) {
   LauncherChild child;
@@ -98,22 +93,8 @@ LauncherChild spawn_launcher(const std::string& program, const launch::AttemptSp
   prepared.user = &user;
   child.pid = check_sys(::fork(), "fork", program);
   if (child.pid == 0) become_launcher(prepared);
-  child.pidfd = open_pidfd(child.pid);
+  child.pidfd = launch::open_process(child.pid);
   return child;
-}
-
-bool signal_launcher(const std::string& run_directory, const std::string& attempt_id, int signal) {
-  const auto is_it = [&](const launch::LauncherState& state) {
-    return state.alive && state.attempt_id == attempt_id;
-  };
-  const launch::LauncherState found = launch::find_launcher(run_directory);
-  if (!is_it(found)) return false;
-  const UniqueFd pidfd = open_pidfd(found.pid);
-  // Looked at again with the process pinned: the id is not one that was used anew.
-  if (!pidfd || !is_it(launch::find_launcher(run_directory))) return false;
-  if (::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) == 0) return true;
-  if (errno != ESRCH) fail_errno("pidfd_send_signal", fmt::format("pid {}", found.pid));
-  return false;
 }
 
 }  // namespace talaria::coordinator

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Starts talaria-launch processes and signals them. A launcher outlives the coordinator: it has its
+// Starts talaria-launch processes. A launcher outlives the coordinator: it has its
 // own session and nothing of the coordinator's but what is said here.
 #pragma once
 
@@ -26,11 +26,5 @@ struct LauncherChild {
 // when the process cannot be made; a failing exec ends it with 127.
 LauncherChild spawn_launcher(const std::string& program, const launch::AttemptSpec& spec,
                              const Identity& user);
-
-// Watches any process; empty when there is none of this id.
-UniqueFd open_pidfd(pid_t pid);
-
-// Signals the launcher of this attempt if it holds its lock; false when it does not.
-bool signal_launcher(const std::string& run_directory, const std::string& attempt_id, int signal);
 
 }  // namespace talaria::coordinator

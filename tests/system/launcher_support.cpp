@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "launch/attempt/cgroup.h"
 #include "launch/attempt/command_line.h"
 #include "launch/attempt/proc.h"
+#include "launch/attempt/scratch.h"
 
 namespace talaria::launch {
 namespace {
@@ -32,6 +34,7 @@ const std::string kLaunch = std::string(TALARIA_BIN_DIR) + "/talaria-launch";
   const int in = ::open(input.c_str(), O_RDONLY);
   const int out = ::open(output.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666);
   if (uid != 0 && (::setgid(uid) != 0 || ::setuid(uid) != 0)) ::_exit(126);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that is killed leaves no attempt running
   ::dup2(in, STDIN_FILENO);
   ::dup2(out, STDOUT_FILENO);
   ::dup2(out, STDERR_FILENO);
@@ -78,6 +81,8 @@ LauncherTest::~LauncherTest() {
   }
   if (!launchers_.empty()) {
     for (const FoundProcess& process : find_attempt_processes(id_)) ::kill(process.pid, SIGKILL);
+    remove_scratch(id_);
+    AttemptCgroup::make(own_cgroups(), "talaria-" + id_, 0).remove();
   }
   fs::remove_all(folder_);
 }

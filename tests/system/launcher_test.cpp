@@ -87,8 +87,8 @@ TEST_F(Launcher, AKilledRankIsNamedWithWhatItWasDoing) {
   wait(launcher);
   const ExitReport ended = report();
   RecordProperty("kill_to_exit_ms", static_cast<int>((ended.ended - killed) * 1000));
-  EXPECT_LT(ended.ended - killed, 1.0);
-  EXPECT_LT(ended.failed - killed, 0.2);
+  EXPECT_LT(ended.ended - killed, 2.0);  // 0.1 s on a quiet machine
+  EXPECT_LT(ended.failed - killed, 1.0);
   EXPECT_THAT(ended.reason,
               testing::MatchesRegex(
                   "rank 1 on .* was killed by signal 9 \\(SIGKILL\\) in phase save after step 17"));

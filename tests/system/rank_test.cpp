@@ -144,24 +144,31 @@ TEST_F(Rank, EveryRankReportsItsLifeAndTheBitsAreThose) {
 }
 
 TEST_F(Rank, AContinuedRunTellsThatItRestores) {
-  ASSERT_EQ(jobs().run("run", two_ranks(6), kTimeout).exit_code, 0);
-  const FakeCoordinator coordinator(attempt_folder(), Manner::kWelcome, 30.0);
-  RunPlan plan = reporting_ranks(kSteps);
-  plan.args[1] = "2";
-  const ChildResult result = jobs().run("run", plan, kTimeout);
-  ASSERT_EQ(result.exit_code, 0) << result.output;
-  expect_plain_bits();
+  // This checkpoint is read in milliseconds, shorter than the pause between two beats, so that a
+  // busy machine may hear nothing of it: not five times in a row.
   int restoring = 0;
-  for (const Beat& beat : only<Beat>(coordinator.heard())) {
-    restoring += beat.phase == Phase::kRestore ? 1 : 0;
-    if (beat.phase == Phase::kStep) {
-      EXPECT_GE(beat.checkpoint_step, 6);
+  for (int go = 0; go < 5 && restoring < 2; ++go) {
+    fs::remove_all(jobs().path() / "run");
+    ASSERT_EQ(jobs().run("run", two_ranks(6), kTimeout).exit_code, 0);
+    fs::create_directories(attempt_folder());
+    const FakeCoordinator coordinator(attempt_folder(), Manner::kWelcome, 30.0);
+    RunPlan plan = reporting_ranks(kSteps);
+    plan.args[1] = "2";
+    const ChildResult result = jobs().run("run", plan, kTimeout);
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    expect_plain_bits();
+    restoring = 0;
+    for (const Beat& beat : only<Beat>(coordinator.heard())) {
+      restoring += beat.phase == Phase::kRestore ? 1 : 0;
+      if (beat.phase == Phase::kStep) {
+        EXPECT_GE(beat.checkpoint_step, 6);
+      }
     }
+    EXPECT_THAT(events(), HasSubstr("\"kind\":\"start\",\"text\":\"attempt 2: 2 ranks, from " +
+                                    (jobs().path() / "run/checkpoints/step-00000006").string()));
+    EXPECT_THAT(events(), testing::Not(HasSubstr("\"restart\"")));
   }
   EXPECT_GE(restoring, 2) << "both ranks, also the one that waits for the other to read";
-  EXPECT_THAT(events(), HasSubstr("\"kind\":\"start\",\"text\":\"attempt 2: 2 ranks, from " +
-                                  (jobs().path() / "run/checkpoints/step-00000006").string()));
-  EXPECT_THAT(events(), testing::Not(HasSubstr("\"restart\"")));
 }
 
 TEST_F(Rank, AStopEndsTheRunWithACheckpoint) {

@@ -121,12 +121,12 @@ Blow Table::disturb(const Row& row, int number) {
   for (int attempt = 1;; ++attempt) {
     const std::string run = fmt::format("{}-{}", row.name, number);
     fs::remove_all(jobs_.path() / run);
-    const std::set<std::string> scratch_before = scratch_paths({});
     Scene scene;
     scene.run = jobs_.path() / run;
     scene.random = &random_;
     scene.instant = std::uniform_real_distribution<>(0.0, 0.9 * reference_.seconds)(random_);
     if (row.prepare) row.prepare(scene);
+    const std::set<std::string> scratch_before = scratch_paths({});
     bool struck = false;
     ChildResult ended = run_once(run, row, scene, struck);
     if (struck && row.again) ended = run_once(run, row, scene, struck);
@@ -239,6 +239,9 @@ int run(int argc, char** argv) {
   // The runs are nobody's but this table's: they do not show up in the user's list.
   check_sys(::setenv("XDG_STATE_HOME", (folder / "state").c_str(), 1), "setenv", "XDG_STATE_HOME");
   Table table(folder, seed);
+  // What the runs leave in the temporary directory is seen, as nobody else uses this one.
+  fs::create_directories(folder / "tmp");
+  check_sys(::setenv("TMPDIR", (folder / "tmp").c_str(), 1), "setenv", "TMPDIR");
   fmt::print("seed {}\n", seed);
   table.measure_reference();
   Report report(seed);

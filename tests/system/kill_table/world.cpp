@@ -65,14 +65,6 @@ void each_process(Visit visit) {
   }
 }
 
-bool any_mpirun() {
-  bool found = false;
-  each_process([&](const fs::path& proc, pid_t) {
-    found = found || role_of(command_of(proc)) == Role::kMpirun;
-  });
-  return found;
-}
-
 // The launcher itself carries no attempt's id: it is known by the lock it wrote its name into.
 pid_t lock_holder(const fs::path& run) {
   std::error_code error;
@@ -146,20 +138,19 @@ std::vector<json::object> events(const fs::path& run, const std::string& kind) {
 }
 
 std::set<std::string> scratch_paths(const std::set<std::string>& ids) {
-  std::set<std::string> marks = ids;
-  // Where another mpirun works they may be its own.
-  if (!any_mpirun()) marks.insert({"ompi.", "vader_segment", "openmpi-sessions", "pmix-"});
   std::set<std::string> paths;
-  for (const fs::path& folder : {fs::path("/dev/shm"), fs::temp_directory_path()}) {
-    std::error_code error;
-    for (fs::directory_iterator at(folder, error); !error && at != fs::directory_iterator();
-         at.increment(error)) {
-      const std::string name = at->path().filename();
-      const bool marked = std::any_of(marks.begin(), marks.end(), [&](const std::string& mark) {
-        return name.find(mark) != std::string::npos;
-      });
-      if (marked) paths.insert(at->path().string());
-    }
+  std::error_code error;
+  for (fs::directory_iterator at("/dev/shm", error); !error && at != fs::directory_iterator();
+       at.increment(error)) {
+    const std::string name = at->path().filename();
+    const bool marked = std::any_of(ids.begin(), ids.end(), [&](const std::string& id) {
+      return name.find(id) != std::string::npos;
+    });
+    if (marked) paths.insert(at->path().string());
+  }
+  for (fs::directory_iterator at(fs::temp_directory_path(), error);
+       !error && at != fs::directory_iterator(); at.increment(error)) {
+    paths.insert(at->path().string());
   }
   return paths;
 }

@@ -36,8 +36,8 @@ std::set<std::string> attempt_ids(const std::filesystem::path& run);
 std::vector<boost::json::object> read_lines(const std::filesystem::path& file);
 std::vector<boost::json::object> events(const std::filesystem::path& run, const std::string& kind);
 
-// Paths in /dev/shm and the temporary directory that these attempts made, and those of Open MPI,
-// whose names do not tell whose they are.
+// What these attempts have in /dev/shm, and all that is in the temporary directory, which the table
+// has for itself.
 std::set<std::string> scratch_paths(const std::set<std::string>& ids);
 
 // The folders of this attempt's control groups, where the launcher made any.
