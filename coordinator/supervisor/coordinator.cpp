@@ -19,11 +19,11 @@ namespace fs = std::filesystem;
 
 bool may_see(const JobRow& job, const User& user) { return user.uid == 0 || user.uid == job.uid; }
 
-StageView stage_view(const StageRow& row, const StageWatch* watch, const JobRow& job, double now) {
+StageView stage_view(const StageRow& row, const StageWatch* watch, const JobRow& job) {
   StageView view;
   view.row = row;
   if (watch != nullptr) {
-    view.progress = watch->progress(now);
+    view.progress = watch->progress();
     if (view.progress.step > 0 || !row.attempt) return view;
   }
   if (!row.attempt) return view;
@@ -110,13 +110,12 @@ std::int64_t Coordinator::submit(const SubmitRequest& request, const User& user)
 }
 
 std::vector<JobView> Coordinator::list(const User& user, bool all) const {
-  const double now = monotonic_seconds();
   std::vector<JobView> views;
   for (JobRow& job : all ? state_->loop.store().all_jobs() : state_->loop.store().unended_jobs()) {
     if (!may_see(job, user)) continue;
     JobView view;
     for (const StageRow& row : job.stages) {
-      view.stages.push_back(stage_view(row, state_->loop.watch(row.key), job, now));
+      view.stages.push_back(stage_view(row, state_->loop.watch(row.key), job));
     }
     view.job = std::move(job);
     views.push_back(std::move(view));
@@ -132,7 +131,7 @@ JobView Coordinator::show(std::int64_t id, const User& user) const {
   view.job = state_->find(id, user);
   for (const StageRow& row : view.job.stages) {
     const StageWatch* const watch = state_->loop.watch(row.key);
-    view.stages.push_back(stage_view(row, watch, view.job, now));
+    view.stages.push_back(stage_view(row, watch, view.job));
     view.stages.back().attempts = state_->loop.store().attempts(row.key);
     if (watch != nullptr) view.stages.back().ranks = watch->rank_views(now);
   }

@@ -37,6 +37,8 @@ void StageWatch::begin(const AttemptRow& attempt, double failure_noticed, double
   complaint.clear();
   noticed = failure_noticed;
   first_step_ = -1;
+  paced_from_ = -1;
+  newest_step_ = -1;
   restart_told_ = failure_noticed <= 0.0;
 }
 
@@ -66,10 +68,17 @@ void StageWatch::said(int rank, const wire::RankMessage& message, double now) {
   if (beat == nullptr) return;
   times_.observe(signal.beat, *beat);
   signal.beat = *beat;
-  if (first_step_ < 0 && beat->phase == wire::Phase::kStep) {
-    first_step_ = beat->step;
-    first_step_time_ = now;
-  }
+  if (first_step_ < 0 && beat->phase == wire::Phase::kStep) first_step_ = beat->step;
+  note_step(beat->step, now);
+}
+
+void StageWatch::note_step(std::int64_t step, double now) {
+  if (first_step_ < 0 || step <= std::max(first_step_, newest_step_)) return;
+  newest_step_ = step;
+  newest_step_time_ = now;
+  if (paced_from_ >= 0) return;
+  paced_from_ = step;
+  paced_since_ = now;
 }
 
 void StageWatch::lost(int rank) {
@@ -89,7 +98,7 @@ std::optional<Hang> StageWatch::find_hang(double now) const {
                                 beat_seconds(), since_, now);
 }
 
-ProgressView StageWatch::progress(double now) const {
+ProgressView StageWatch::progress() const {
   ProgressView view;
   view.steps = job_.train.steps;
   for (const RankSignal& rank : ranks_) view.ranks_connected += rank.connected ? 1 : 0;
@@ -103,9 +112,9 @@ ProgressView StageWatch::progress(double now) const {
   view.mfu = beat.mfu;
   view.validation_loss = beat.validation_loss;
   view.checkpoint_step = beat.checkpoint_step;
-  const std::int64_t done = beat.step - first_step_;
-  if (first_step_ >= 0 && done > 0) {
-    view.seconds_left = (now - first_step_time_) / static_cast<double>(done) *
+  const std::int64_t paced = newest_step_ - paced_from_;
+  if (paced_from_ >= 0 && paced > 0) {
+    view.seconds_left = (newest_step_time_ - paced_since_) / static_cast<double>(paced) *
                         static_cast<double>(view.steps - beat.step);
   }
   return view;

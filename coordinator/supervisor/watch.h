@@ -39,7 +39,7 @@ class StageWatch {
 
   std::optional<Hang> find_hang(double now) const;
   double beat_seconds() const;
-  ProgressView progress(double now) const;
+  ProgressView progress() const;
   std::vector<RankView> rank_views(double now) const;
   // True once, when a rank has made its first step after a restart.
   bool restarted();
@@ -64,6 +64,8 @@ class StageWatch {
   double noticed = 0.0;  // wall seconds of the failure that this attempt follows
 
  private:
+  void note_step(std::int64_t step, double now);
+
   launch::Job job_;
   std::string toml_;
   RunFolder folder_;
@@ -73,7 +75,12 @@ class StageWatch {
   std::vector<int> connections_;
   PhaseTimes times_;
   std::int64_t first_step_ = -1;  // steps done when the first step of this attempt began
-  double first_step_time_ = 0.0;
+  // The pace is that of the steps after the first, which also warms up; rank 0's and the others'
+  // beats tell of the same steps.
+  std::int64_t paced_from_ = -1;
+  double paced_since_ = 0.0;
+  std::int64_t newest_step_ = -1;
+  double newest_step_time_ = 0.0;
   bool restart_told_ = false;
 };
 
