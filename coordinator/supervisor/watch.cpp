@@ -43,7 +43,7 @@ void StageWatch::begin(const AttemptRow& attempt, double failure_noticed, double
 }
 
 bool StageWatch::admits(const wire::Hello& hello) const {
-  return hello.attempt_id == attempt_.attempt_id &&
+  return !ranks_.empty() && hello.attempt_id == attempt_.attempt_id &&
          wire::equal_secrets(hello.secret, attempt_.secret) && hello.rank >= 0 &&
          hello.rank < job_.cluster.ranks && hello.world == job_.cluster.ranks;
 }
