@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/checkpoint/h5.h"
 
+#include <algorithm>
+
 #include "cluster/base/error.h"
 #include "storage/checkpoint/disk.h"
 
@@ -15,7 +17,11 @@ std::recursive_mutex& library_mutex() {
 herr_t append_reason(unsigned, const H5E_error2_t* error, void* text) {
   auto& reasons = *static_cast<std::string*>(text);
   if (!reasons.empty()) reasons += "; ";
-  if (error->desc != nullptr) reasons += error->desc;
+  if (error->desc == nullptr) return 0;
+  std::string description = error->desc;
+  // The time in it ends in a newline (ctime), and an error is one line.
+  std::replace(description.begin(), description.end(), '\n', ' ');
+  reasons += description;
   return 0;
 }
 
