@@ -67,7 +67,7 @@ class Table {
   ChildResult run_once(const std::string& run, const Row& row, Scene& scene, bool& struck);
   void judge(const Row& row, const std::string& run, const Scene& scene, const ChildResult& ended,
              const std::set<std::string>& scratch_before, Blow& blow);
-  void judge_events(const Row& row, const fs::path& run, double struck, Blow& blow) const;
+  void judge_events(const Row& row, const Scene& scene, Blow& blow) const;
 
   worker::JobFolder jobs_;
   std::mt19937_64 random_;
@@ -161,7 +161,7 @@ void Table::judge(const Row& row, const std::string& run, const Scene& scene,
     const bool saved = !jobs_.checkpoints(run).empty();
     expect(saved && jobs_.weights_hash(run) == reference_.weights_hash, "another weights_hash");
   }
-  judge_events(row, folder, scene.struck_wall, blow);
+  judge_events(row, scene, blow);
   for (const Process& left : processes_of(folder)) {
     blow.complaints.push_back(fmt::format("process {} is left", left.pid));
     ::kill(left.pid, SIGKILL);
@@ -183,7 +183,8 @@ void Table::judge(const Row& row, const std::string& run, const Scene& scene,
 }
 
 // What events.jsonl says of the failure and of the restart.
-void Table::judge_events(const Row& row, const fs::path& run, double struck, Blow& blow) const {
+void Table::judge_events(const Row& row, const Scene& scene, Blow& blow) const {
+  const fs::path& run = scene.run;
   const std::vector<json::object> failures = events(run, "failure");
   const std::vector<json::object> restarts = events(run, "restart");
   blow.restarts = static_cast<int>(restarts.size());
@@ -204,8 +205,12 @@ void Table::judge_events(const Row& row, const fs::path& run, double struck, Blo
     return;
   }
   blow.text = std::string(failure.at("text").as_string());
+  if (scene.rank >= 0 && (failure.at("rank").as_int64() != scene.rank || blow.phase.empty())) {
+    blow.complaints.push_back(fmt::format(
+        "rank {} was struck, but it says otherwise, or not in which phase", scene.rank));
+  }
   if (const json::value* seconds = failure.if_contains("detected_seconds")) {
-    blow.notice = row.from_blow ? failure.at("time").to_number<double>() - struck
+    blow.notice = row.from_blow ? failure.at("time").to_number<double>() - scene.struck_wall
                                 : seconds->to_number<double>();
     if (*blow.notice > row.notice_bar) {
       blow.complaints.push_back(fmt::format("noticed after {:.2f} s", *blow.notice));

@@ -65,7 +65,9 @@ std::string Report::markdown() const {
       "cut link within 15 s; from\n"
       "notice to the next step at most 15 s; no restart for the short stop. A full disk is noticed "
       "when something is written:\n"
-      "its time is counted from the rank's death.\n\n";
+      "its time is counted from the rank's death; that of a stopped mpirun from the 4 s that it "
+      "may stand still. The rank that\n"
+      "was struck must be named, with its phase, in events.jsonl; other victims have no phase.\n\n";
   text += fmt::format("Seed {}; {} blows, {} failed.\n\n", seed_, blows_, failed_);
   text +=
       "| what happens | blows | phases hit | noticed after, s | to the next step, s | restarts | "
