@@ -162,7 +162,7 @@ void Loop::judge_hang(const StageKey& stage, StageWatch& watch, double now) {
     RunEvent event;
     event.time = wall_seconds();
     event.attempt = watch.attempt().attempt;
-    event.rank = hang.rank;
+    event.rank = hang.all_left ? -1 : hang.rank;
     event.kind = "failure";
     event.text = watch.complaint;
     event.phase = wire::phase_name(hang.phase);
@@ -170,8 +170,10 @@ void Loop::judge_hang(const StageKey& stage, StageWatch& watch, double now) {
     event.detected_seconds = hang.seconds;
     watch.folder().record(event);
     log_info("job {}: {}", stage.job, watch.complaint);
-    watch.folder().ask_for_stack(event.attempt, hang.rank);
-    signal(stage, SIGUSR2);
+    if (!hang.all_left) {
+      watch.folder().ask_for_stack(event.attempt, hang.rank);
+      signal(stage, SIGUSR2);
+    }
     return;
   }
   const bool stack = watch.folder().has_stack(watch.attempt().attempt, watch.hang->rank);

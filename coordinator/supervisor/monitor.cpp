@@ -43,6 +43,23 @@ bool worse(const Hang& a, const Hang& b) {
   return a.seconds > b.seconds;
 }
 
+// Only when every rank has left.
+std::optional<Hang> judge_the_left(std::span<const RankSignal> ranks, const Deadlines& deadlines,
+                                   double now) {
+  Hang hang;
+  hang.all_left = true;
+  hang.phase = wire::Phase::kFinish;
+  double last = 0.0;
+  for (const RankSignal& rank : ranks) {
+    if (!rank.left) return std::nullopt;
+    last = std::max(last, rank.last_heard);
+    hang.step = rank.beat.step;
+  }
+  hang.seconds = now - last;
+  if (hang.seconds <= deadlines[index(hang.phase)]) return std::nullopt;
+  return hang;
+}
+
 }  // namespace
 
 void PhaseTimes::observe(const wire::Beat& before, const wire::Beat& now) {
@@ -62,6 +79,9 @@ Deadlines PhaseTimes::deadlines(const Deadlines& fixed) const {
 }
 
 std::string Hang::describe(const std::string& host) const {
+  if (all_left) {
+    return fmt::format("all ranks have ended, but what started them has not for {:.1f} s", seconds);
+  }
   const std::string where = host.empty() ? "" : fmt::format(" on {}", host);
   const std::string doing =
       wait == wire::Wait::kNone ? "" : fmt::format(", waiting in {}", wire::wait_name(wait));
@@ -75,6 +95,7 @@ std::optional<Hang> find_hang(std::span<const RankSignal> ranks, const Deadlines
   const bool any_heard =
       std::any_of(ranks.begin(), ranks.end(), [](const RankSignal& r) { return r.heard; });
   if (!any_heard) return std::nullopt;
+  if (auto hang = judge_the_left(ranks, deadlines, now)) return hang;
   bool over = false;
   std::optional<Hang> worst;
   for (std::size_t number = 0; number < ranks.size(); ++number) {

@@ -47,15 +47,17 @@ struct Hang {
   double seconds = 0.0;  // in this phase, or without a word
   bool silent = false;   // it says nothing, else it says that it is stuck
   wire::Wait wait = wire::Wait::kNone;
+  bool all_left =
+      false;  // every rank said bye: what started them does not end, no rank is to blame
 
-  std::string describe(
-      const std::string& host) const;  // "rank 3 on node1 hangs: silent for 12 s in step 17 ..."
+  // "rank 3 on node1 hangs: 12.0 s in phase step after step 17, and says nothing".
+  std::string describe(const std::string& host) const;
 };
 
 // The rank to blame when one is over its deadline: of all ranks, first a silent one, then the one
 // over its deadline that waits in no collective, then the one over it longest. Ranks that never
 // registered count as silent in the start phase since `watched_since`, but only once another has
-// registered.
+// registered. When all have left, what started them has as long to end as a rank has to finish.
 std::optional<Hang> find_hang(std::span<const RankSignal> ranks, const Deadlines& deadlines,
                               double beat_seconds, double watched_since, double now);
 

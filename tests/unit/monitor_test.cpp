@@ -98,6 +98,20 @@ TEST(FindHang, ARankThatSaidByeIsNotJudged) {
   EXPECT_FALSE(judge({gone, rank(Phase::kFinish, 1, 0.1)}, 5));
 }
 
+TEST(FindHang, WhatDoesNotEndThoughAllItsRanksHaveIsSeen) {
+  RankSignal gone = rank(Phase::kFinish, 0, 4);
+  gone.left = true;
+  RankSignal before = gone;
+  before.last_heard = kNow - 30;
+  EXPECT_FALSE(judge({before, gone}, 5)) << "counted from the last that left";
+  gone.last_heard = kNow - 6;
+  const auto hang = judge({before, gone}, 5);
+  ASSERT_TRUE(hang);
+  EXPECT_TRUE(hang->all_left);
+  EXPECT_NEAR(hang->seconds, 6, 1e-9);
+  EXPECT_THAT(hang->describe("node1"), testing::HasSubstr("all ranks have ended"));
+}
+
 wire::Beat beat(Phase phase, std::int64_t step, double seconds) {
   wire::Beat beat;
   beat.phase = phase;
