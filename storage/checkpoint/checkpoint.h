@@ -53,7 +53,7 @@ std::filesystem::path begin_checkpoint(const CheckpointRef& ref);
 
 // Every rank, when begin_checkpoint has returned. Writes and syncs this rank's shard and returns
 // its record. Throws Error naming tensor or file, and DiskFull; then its file is gone, after
-// DiskFull the whole temporary folder.
+// DiskFull the whole temporary folder, which the other ranks then miss and say.
 std::string write_shard(const std::filesystem::path& temporary, int rank, int world,
                         std::span<const BoxGroup> groups, const WriteOptions& options = {});
 

@@ -288,6 +288,14 @@ std::string write_shard(const std::filesystem::path& temporary, int rank, int wo
     throw;
   } catch (...) {
     std::filesystem::remove(path, ignored);
+    // Not this rank's fault, and its own reason (no such folder) would hide the remedy.
+    if (!std::filesystem::exists(temporary, ignored)) {
+      fail(
+          "{}: another rank has given this checkpoint up, which a full disk does; that rank's log "
+          "says why. Free space there, or set another run directory (--run-dir); older checkpoints "
+          "are intact",
+          temporary.string());
+    }
     throw;
   }
 }

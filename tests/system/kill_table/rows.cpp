@@ -238,7 +238,7 @@ Row full_checkpoints_row(bool freed) {
   } else {
     row.set.emplace_back("cluster.max_restarts=1");
     row.ends_failed = true;
-    row.remedy = "free";
+    row.remedy = "Free space";
   }
   return row;
 }
