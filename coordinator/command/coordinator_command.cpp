@@ -24,6 +24,7 @@ struct DaemonOptions {
   std::string state_directory;
   int jobs = 1;
   std::string bind_address = "127.0.0.1";
+  std::string advertised;
   std::int64_t crash_at_statement = -1;
   launch::Tools tools;
 };
@@ -59,6 +60,7 @@ int serve(const Context& context, const DaemonOptions& options) {
   coordinator.tools = options.tools;
   coordinator.parallel_jobs = options.jobs;
   coordinator.bind_address = options.bind_address;
+  coordinator.advertised = options.advertised;
   make_state_directory(coordinator.state_directory, everyone);
   raise_descriptor_limit();
   ::signal(SIGPIPE, SIG_IGN);
@@ -95,9 +97,11 @@ void add_coordinator(CLI::App& app, const Context& context, int& exit_code) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command
-      ->add_option("--bind", options->bind_address,
-                   "address that ranks report to; 0.0.0.0 for those on other nodes")
+      ->add_option(
+          "--bind", options->bind_address,
+          "address that ranks of this node report to; a job over several hosts is served on all")
       ->capture_default_str();
+  add_advertise_option(*command, options->advertised);
   add_tool_options(*command, options->tools);
   command
       ->add_option("--crash-at-statement", options->crash_at_statement,

@@ -41,6 +41,14 @@ inline void add_tool_options(CLI::App& command, launch::Tools& tools) {
   command.add_option("--mpirun", tools.mpirun, "the program that starts ranks")->type_name("PATH");
 }
 
+inline void add_advertise_option(CLI::App& command, std::string& name) {
+  command
+      .add_option("--advertise", name,
+                  "host name or address under which ranks of other nodes reach this coordinator; "
+                  "default: the host's name")
+      ->type_name("NAME");
+}
+
 inline void example(CLI::App& command, const std::string& text, const std::string& notes = "") {
   command.footer((notes.empty() ? "" : notes + "\n\n") + "Example:\n  " + text);
 }

@@ -31,6 +31,7 @@ struct RunOptions {
   JobSource source;
   std::string progress = "auto";
   std::string state_directory;
+  std::string advertised;
   bool no_daemon = false;
   bool json = false;
   launch::Tools tools;
@@ -133,6 +134,7 @@ JobView run_embedded(const Context& context, const RunOptions& options, const Pr
   Options coordinator;
   coordinator.state_directory = state;
   coordinator.tools = options.tools;
+  coordinator.advertised = options.advertised;
   Embedded embedded(context.parts.make_service, coordinator);
   const Client client(state, kAnswerSeconds);
   follow_as.fd = embedded.screen();
@@ -170,6 +172,7 @@ void add_run(CLI::App& app, const Context& context, int& exit_code) {
   command->add_flag("--no-daemon", options->no_daemon,
                     "serve the run from this process, also where a daemon answers");
   add_state_option(*command, options->state_directory);
+  add_advertise_option(*command, options->advertised);
   add_tool_options(*command, options->tools);
   add_json_flag(*command, options->json);
   example(*command, "talaria run examples/quickstart.toml --set train.steps=200",

@@ -171,8 +171,4 @@ void Coordinator::retry(std::int64_t id, const User& user) {
   state_->loop.wake();
 }
 
-int Coordinator::unended() const {
-  return static_cast<int>(state_->loop.store().unended_jobs().size());
-}
-
 }  // namespace talaria::coordinator

@@ -40,9 +40,6 @@ class Coordinator : public Service {
   void wish(std::int64_t job, Wish wish, const std::string& reason, const User& user) override;
   void retry(std::int64_t job, const User& user) override;
 
-  // Jobs that have not ended, of all users.
-  int unended() const;
-
  private:
   struct State;
   std::unique_ptr<State> state_;

@@ -74,13 +74,9 @@ json::object as_json(const RunEvent& event) {
   return line;
 }
 
-// Opens for writing without following a link; throws Error.
-UniqueFd open_own(const fs::path& path, int flags, unsigned mode) {
-  return open_file(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | flags, mode);
-}
-
+// Writes without following a link; throws Error.
 void write_own(const fs::path& path, int flags, unsigned mode, const std::string& text) {
-  const UniqueFd fd = open_own(path, flags, mode);
+  const UniqueFd fd = open_file(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | flags, mode);
   write_all(fd.get(), std::as_bytes(std::span(text)), path);
 }
 
