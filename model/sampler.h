@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Draws the next token from logits. Pure.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace talaria::model {
+
+struct SamplerOptions {
+  double temperature = 1.0;  // 0: always the likeliest, of equals the smallest id
+  std::int64_t top_k = 0;    // draw from the k likeliest; 0: from all
+  double top_p = 1.0;        // and from the fewest whose probabilities reach p (nucleus sampling,
+                             // Holtzman et al. 2020, arXiv:1904.09751)
+  std::uint64_t seed = 1;
+};
+
+struct Drawn {
+  std::int32_t id = 0;
+  float logprob = 0.0F;  // log softmax(logits)[id]: of the whole distribution at temperature 1
+};
+
+// A pure function of its arguments: the random number is Philox word 0 of (seed, key, position).
+// `key` names the prompt, `position` the place of the drawn token in its sequence. logits [vocab].
+Drawn draw(std::span<const float> logits, const SamplerOptions& options, std::uint64_t key,
+           std::int64_t position);
+
+}  // namespace talaria::model
