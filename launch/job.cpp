@@ -160,6 +160,11 @@ std::string pin(const ConfigFile& file, const Job& job) {
 
 }  // namespace
 
+std::string started_stage(const std::string& start) {
+  constexpr std::string_view kPrefix = "stage:";
+  return start.starts_with(kPrefix) ? start.substr(kPrefix.size()) : "";
+}
+
 Job parse_job(const ConfigFile& file) {
   JobReader reader(file);
   Job job = reader.read();

@@ -60,8 +60,68 @@ struct DataSource {
 
 struct DataSection {
   std::vector<DataSource> sources;
-  std::string tokenizer;     // folder made by `data prepare`
-  double validation = 0.01;  // share of documents, by hash, kept from training
+  std::string tokenizer;           // folder made by `data prepare`
+  double validation = 0.01;        // share of documents or lines, by hash, kept from training
+  std::vector<std::string> files;  // JSONL: conversations, comparisons or prompts
+  std::string chat = "chatml";     // key template: how a conversation is spelled
+  std::int64_t max_bad_lines = 0;  // of all files
+  bool packing = true;             // several conversations a row
+};
+
+// Whose weights a run begins with: a run directory, a checkpoint's folder, or "stage:NAME". Empty:
+// weights drawn from the seed.
+struct StartSection {
+  std::string weights;    // of the model that is trained
+  std::string reference;  // ppo: what the policy is held to; default: weights
+  std::string reward;     // ppo: the reward model
+  std::string value;      // ppo: the value network; default: reward, else weights
+};
+
+// Rows of pretraining text beside the main rows of a batch (sft, ppo).
+struct MixSection {
+  std::int64_t rows = 0;
+  double coefficient = 1.0;  // of their mean loss a token
+};
+
+struct RewardSection {
+  std::vector<std::string> demonstrations;  // conversations whose mean reward shall be 0
+};
+
+// What a response is given (ppo): model x the reward model's + rule_weight x the rule's.
+struct RewardsSection {
+  double model = 1.0;
+  std::string rule = "none";  // none | exact | match | share
+  std::string pattern;
+  std::string of;
+  double rule_weight = 1.0;
+  double clip = 0.0;              // largest magnitude of the score; 0: none
+  double unfinished_score = 0.0;  // in the place of the score where no stop token came ...
+  bool score_unfinished = true;   // ... and this is false
+};
+
+struct PpoSection {
+  std::int64_t rollout_batch = 0;  // episodes an iteration; default: train.global_batch
+  std::int64_t response_tokens = 64;
+  std::int64_t slots = 32;  // sequences that a replica decodes at once
+  double temperature = 1.0;
+  std::int64_t top_k = 0;
+  double top_p = 1.0;
+  std::int64_t epochs = 1;  // over an iteration's episodes
+  double clip = 0.2;
+  double value_clip = 0.2;
+  double gamma = 1.0;
+  double lambda = 0.95;
+  bool whiten_advantages = true;
+  bool whiten_rewards = false;
+  std::string kl = "fixed";  // fixed | adaptive
+  double kl_coefficient = 0.02;
+  double kl_target = 6.0;
+  double kl_horizon = 10000.0;
+  double entropy_coefficient = 0.0;
+  double stop_kl = 0.0;              // approximate KL that ends an iteration's updates; 0: none
+  double value_learning_rate = 0.0;  // default: optimizer.learning_rate
+  double ema = 0.0;                  // decay of the averaged weights; 0: none are kept
+  bool offload = false;              // frozen models are read anew when they are needed
 };
 
 struct TrainSection {
@@ -89,8 +149,9 @@ struct OptimizerSection {
 };
 
 struct CheckpointSection {
-  std::int64_t every = 0;  // steps; 0: only at the end
-  std::int64_t keep = 3;   // newest checkpoints kept
+  std::int64_t every = 0;       // steps; 0: only at the end
+  std::int64_t keep = 3;        // newest checkpoints kept
+  std::string select = "last";  // last | best: which one the run hands on
 };
 
 struct Job {
@@ -102,13 +163,20 @@ struct Job {
   TrainSection train;
   OptimizerSection optimizer;
   CheckpointSection checkpoint;
+  StartSection start;
+  MixSection mix;
+  RewardSection reward;
+  RewardsSection rewards;
+  PpoSection ppo;
   MonitorSection monitor;
 
   // The file with --set applied and with what the first start fixes written out; saved with the run
   // and each checkpoint. Parsing it gives this job.
   std::string effective_toml;
 
-  std::int64_t samples_per_rank() const { return train.global_batch / parallel.layout.data; }
+  // Rows of one optimizer step: the main ones, and those of the mix.
+  std::int64_t step_rows() const { return train.global_batch + mix.rows; }
+  std::int64_t samples_per_rank() const { return step_rows() / parallel.layout.data; }
   std::int64_t micro_batches() const { return samples_per_rank() / train.micro_batch; }
   // Seconds between two reports of a rank: as given, else 1, and 5 above 64 ranks.
   double beat_seconds() const;
@@ -127,6 +195,9 @@ std::string host_list(const ClusterSection& cluster);
 
 // Reads and validates. Throws UsageError with one line "file:line: key: what, what is allowed".
 Job parse_job(const ConfigFile& file);
+
+// NAME of a start.* value "stage:NAME"; "" for a path.
+std::string started_stage(const std::string& start);
 
 // What parse_job and continue_job read for one stage: its own job file, with the lines of `file`.
 // An empty name stands for a file without stages, which is given back. Throws UsageError for a file

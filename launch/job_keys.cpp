@@ -1,86 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/job_keys.h"
 
-#include <limits>
-
-#include <fmt/format.h>
-
-#include "cluster/base/text.h"
+#include "launch/key_builders.h"
 
 namespace talaria::launch {
 
 namespace {
 
 constexpr double kMostSeconds = 1e7;
-constexpr std::int64_t kMostInt = std::numeric_limits<int>::max();
-
-// Shorthand for the table below: the field `path` of a Job.
-#define FIELD(path) [](Job& job) -> Field { return &job.path; }
-
-JobKey integer(const char* name, IntRange range, Field (*field)(Job&), const char* meaning,
-               const char* default_text = "", const char* rule = "") {
-  return {.name = name,
-          .type = KeyType::kInteger,
-          .meaning = meaning,
-          .field = field,
-          .default_text = default_text,
-          .rule = rule,
-          .integers = range};
-}
-
-JobKey real(const char* name, RealRange range, Field (*field)(Job&), const char* meaning,
-            const char* default_text = "", const char* rule = "") {
-  return {.name = name,
-          .type = KeyType::kReal,
-          .meaning = meaning,
-          .field = field,
-          .default_text = default_text,
-          .rule = rule,
-          .reals = range};
-}
-
-JobKey text(const char* name, Field (*field)(Job&), const char* meaning,
-            const char* default_text = "", const char* rule = "") {
-  return {.name = name,
-          .type = KeyType::kString,
-          .meaning = meaning,
-          .field = field,
-          .default_text = default_text,
-          .rule = rule};
-}
-
-JobKey strings(const char* name, Field (*field)(Job&), const char* meaning, const char* rule) {
-  return {
-      .name = name, .type = KeyType::kStrings, .meaning = meaning, .field = field, .rule = rule};
-}
-
-JobKey choice(const char* name, std::vector<std::string> choices, Field (*field)(Job&),
-              const char* meaning, const char* default_text = "",
-              std::vector<std::string> later = {}) {
-  return {.name = name,
-          .type = KeyType::kChoice,
-          .meaning = meaning,
-          .field = field,
-          .default_text = default_text,
-          .choices = std::move(choices),
-          .later = std::move(later)};
-}
-
-JobKey boolean(const char* name, Field (*field)(Job&), const char* meaning,
-               bool only_false = false) {
-  return {.name = name,
-          .type = KeyType::kBoolean,
-          .meaning = meaning,
-          .field = field,
-          .default_text = only_false ? "false" : "",
-          .only_false = only_false};
-}
 
 void add_job(std::vector<JobKey>& keys) {
   keys.push_back(text("job.name", FIELD(job.name), "names the run and its folder", "required",
                       "1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"));
-  keys.push_back(choice("job.kind", {"pretrain"}, FIELD(job.kind), "what the job does", "",
-                        {"sft", "reward", "ppo"}));
+  keys.push_back(choice("job.kind", {"pretrain", "sft", "reward", "ppo"}, FIELD(job.kind),
+                        "what the job does"));
   keys.push_back(integer("job.seed", {.low = 0}, FIELD(job.seed),
                          "initial weights, data order and dropout follow from it"));
   keys.push_back(choice("job.numerics", {"fast", "invariant"}, FIELD(job.numerics.invariant),
@@ -173,12 +106,13 @@ void add_data(std::vector<JobKey>& keys) {
                   .meaning =
                       "token files made by `talaria-worker data prepare`, and how often each "
                       "is drawn from; weights need not add up to 1",
-                  .default_text = "required",
+                  .default_text = "required for pretraining",
                   .rule = "one or more of { path = \"...\", weight = above 0, default 1 }"});
   keys.push_back(text("data.tokenizer", FIELD(data.tokenizer),
                       "folder made by `talaria-worker data prepare`; needed to generate text"));
   keys.push_back(real("data.validation", {0.0, 1.0, false, true}, FIELD(data.validation),
-                      "share of the documents, by hash, kept from training"));
+                      "share of the documents or lines, by hash, kept from training"));
+  add_chat_data(keys);
 }
 
 void add_train(std::vector<JobKey>& keys) {
@@ -192,7 +126,8 @@ void add_train(std::vector<JobKey>& keys) {
   keys.push_back(integer("train.micro_batch", {1, kMostInt}, FIELD(train.micro_batch),
                          "samples that go through the pipeline together"));
   keys.push_back(integer("train.sequence_length", {1, kMostInt}, FIELD(train.sequence_length),
-                         "tokens of a sample (T)", "model.context", "at most model.context"));
+                         "tokens of a sample (T)", "model.context",
+                         "at most model.context; packed rows may be longer"));
   keys.push_back(choice("train.precision", {"f32"}, nullptr, "type of weights and activations",
                         "\"f32\"", {"bf16", "f16"}));
   keys.push_back(
@@ -233,6 +168,8 @@ void add_checkpoint(std::vector<JobKey>& keys) {
                          "steps between checkpoints; 0: only at the end"));
   keys.push_back(integer("checkpoint.keep", {1, kMostInt}, FIELD(checkpoint.keep),
                          "newest checkpoints that are kept"));
+  keys.push_back(choice("checkpoint.select", {"last", "best"}, FIELD(checkpoint.select),
+                        "the one that the run hands on: the last, or the best by validation"));
 }
 
 void add_monitor(std::vector<JobKey>& keys) {
@@ -262,8 +199,6 @@ void add_monitor(std::vector<JobKey>& keys) {
                       "from a request to stop with a checkpoint to the kill"));
 }
 
-#undef FIELD
-
 std::vector<JobKey> make_keys() {
   std::vector<JobKey> keys;
   add_job(keys);
@@ -274,6 +209,8 @@ std::vector<JobKey> make_keys() {
   add_train(keys);
   add_optimizer(keys);
   add_checkpoint(keys);
+  add_start(keys);
+  add_recipes(keys);
   add_monitor(keys);
   return keys;
 }

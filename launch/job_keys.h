@@ -38,6 +38,7 @@ struct JobKey {
   std::vector<std::string> choices = {};
   std::vector<std::string> later = {};  // words that the design knows and this version refuses
   bool only_false = false;              // a boolean that this version refuses to switch on
+  std::vector<std::string> kinds = {};  // of jobs that may have it; empty: all
 
   std::string table() const { return name.substr(0, name.find('.')); }
   std::string key() const { return name.substr(name.find('.') + 1); }

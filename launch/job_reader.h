@@ -42,6 +42,8 @@ class JobReader {
 // continues, from the job that it was `saved` with (else null).
 void settle(const JobReader& reader, const Job* saved, Job& job);
 
+// The part of settle that judges what belongs to one job.kind.
+void settle_recipe(const JobReader& reader, Job& job);
 // The part of settle that judges cluster.hosts, launch_agent and the [monitor] table.
 void settle_cluster(const JobReader& reader, const Job& job);
 void settle_monitor(const JobReader& reader, const Job& job);

@@ -44,6 +44,10 @@ std::string allowed_text(const JobKey& key) {
       break;
   }
   if (!key.rule.empty()) allowed += (allowed.empty() ? "" : "; ") + key.rule;
+  if (!key.kinds.empty()) {
+    if (!allowed.empty()) allowed += "; ";
+    allowed += "with kind " + in_code(key.kinds);
+  }
   if (key.only_false) allowed += "; not available in this version: `true`";
   if (!key.later.empty()) allowed += "; not available in this version: " + in_code(key.later);
   return allowed;

@@ -54,6 +54,7 @@ void settle_model(const JobReader& reader, Job& job) {
 
 void settle_data(const JobReader& reader, const Job& job) {
   if (!job.data.sources.empty()) return;
+  if (job.job.kind != "pretrain" && job.mix.rows == 0) return;
   reader.refuse("data.sources",
                 "missing; allowed: one or more token files made by `talaria-worker data prepare`, "
                 "sources = [{ path = \"data/text.tok\", weight = 1.0 }]");
@@ -62,7 +63,9 @@ void settle_data(const JobReader& reader, const Job& job) {
 void settle_length(const JobReader& reader, Job& job) {
   TrainSection& train = job.train;
   if (!reader.given("train.sequence_length")) train.sequence_length = job.model.context;
-  if (train.sequence_length > job.model.context) {
+  // Where several pieces share a row, none of them has more than the context.
+  const bool packs = job.job.kind == "reward" || (job.job.kind == "sft" && job.data.packing);
+  if (train.sequence_length > job.model.context && !packs) {
     reader.refuse("train.sequence_length",
                   fmt::format("found {}; allowed: an integer from 1 to {} (model.context)",
                               train.sequence_length, job.model.context));
@@ -230,21 +233,25 @@ void settle_numerics(const JobReader& reader, const Job* saved, Job& job) {
   numerics.virtual_shards = settle_split(
       reader, {"job.virtual_shards", "parallel.tensor", layout.tensor, width, shapes},
       numerics.virtual_shards, resumes ? &saved->job.numerics.virtual_shards : nullptr);
-  numerics.sample_groups =
-      settle_split(reader,
-                   {"job.sample_groups", "parallel.data", layout.data,
-                    job.train.global_batch / job.train.micro_batch,
-                    fmt::format("train.global_batch {} / micro_batch {}", job.train.global_batch,
-                                job.train.micro_batch)},
-                   numerics.sample_groups, resumes ? &saved->job.numerics.sample_groups : nullptr);
+  // Every group has the same share of the main rows and of the mix.
+  const std::int64_t batch = std::gcd(job.train.global_batch, job.mix.rows);
+  const std::string rows = job.mix.rows == 0
+                               ? fmt::format("train.global_batch {}", job.train.global_batch)
+                               : fmt::format("train.global_batch {} and mix.rows {}",
+                                             job.train.global_batch, job.mix.rows);
+  numerics.sample_groups = settle_split(
+      reader,
+      {"job.sample_groups", "parallel.data", layout.data, batch / job.train.micro_batch,
+       fmt::format("{} / micro_batch {}", rows, job.train.micro_batch)},
+      numerics.sample_groups, resumes ? &saved->job.numerics.sample_groups : nullptr);
   // A group is folded micro-batch by micro-batch; one may not reach into the next group.
-  const std::int64_t group = job.train.global_batch / numerics.sample_groups;
+  const std::int64_t group = batch / numerics.sample_groups;
   if (group % job.train.micro_batch != 0) {
     reader.refuse("train.micro_batch",
-                  fmt::format("found {}; allowed: {} (divisors of a group, train.global_batch {} / "
-                              "job.sample_groups {})",
-                              job.train.micro_batch, list(divisors(group, group)),
-                              job.train.global_batch, numerics.sample_groups));
+                  fmt::format("found {}; allowed: {} (divisors of a group, {} / job.sample_groups "
+                              "{})",
+                              job.train.micro_batch, list(divisors(group, group)), rows,
+                              numerics.sample_groups));
   }
 }
 
@@ -280,6 +287,7 @@ void settle(const JobReader& reader, const Job* saved, Job& job) {
   settle_data(reader, job);
   settle_length(reader, job);
   settle_layout(reader, job);
+  settle_recipe(reader, job);
   settle_steps(reader, job);
   settle_numerics(reader, saved, job);
   settle_optimizer(reader, saved, job);

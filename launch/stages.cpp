@@ -110,6 +110,35 @@ void refuse_foreign(ConfigTable& entry) {
   }
 }
 
+// The stages that are done before one with this `after`.
+std::set<std::string> stages_before(const std::vector<std::string>& after,
+                                    const std::vector<Stage>& above) {
+  std::set<std::string> before(after.begin(), after.end());
+  // `above` is in order: one pass from the last to the first follows every path.
+  for (auto stage = above.rbegin(); stage != above.rend(); ++stage) {
+    if (before.contains(stage->name)) before.insert(stage->after.begin(), stage->after.end());
+  }
+  return before;
+}
+
+// Refuses weights of a stage that is not done before.
+void check_starts(const ConfigFile& file, const Job& job, const std::set<std::string>& before) {
+  ConfigTable start = file.root().table_or_empty("start");
+  const std::pair<const char*, const std::string&> keys[] = {{"weights", job.start.weights},
+                                                             {"reference", job.start.reference},
+                                                             {"reward", job.start.reward},
+                                                             {"value", job.start.value}};
+  for (const auto& [key, value] : keys) {
+    const std::string name = started_stage(value);
+    if (name.empty() || before.contains(name)) continue;
+    std::vector<std::string> words;
+    for (const std::string& each : before) words.push_back(in_quotes("stage:" + each));
+    start.refuse(key, fmt::format("found the string {}, no stage that is done before; allowed: a "
+                                  "path{}{}",
+                                  in_quotes(value), words.empty() ? "" : ", ", join_or(words)));
+  }
+}
+
 Overlay overlay_of(std::size_t index) {
   return {.array = kArray, .index = index, .tables = table_names(), .keys = {{"kind", "job.kind"}}};
 }
@@ -129,6 +158,7 @@ StagedJob parse_stages(const ConfigFile& file) {
   ConfigTable root = file.root();
   if (!root.has(kArray)) {
     Job job = parse_job(file);
+    check_starts(file, job, {});
     staged.name = job.job.name;
     staged.stages.push_back({job.job.name, {}, std::move(job), file.to_toml()});
     return staged;
@@ -150,6 +180,7 @@ StagedJob parse_stages(const ConfigFile& file) {
     entry.finish();
     const ConfigFile own = file.overlaid(overlay_of(i));
     stage.job = parse_stage_job(own, stage.name);
+    check_starts(own, stage.job, stages_before(stage.after, staged.stages));
     stage.toml = own.to_toml();
     staged.stages.push_back(std::move(stage));
   }

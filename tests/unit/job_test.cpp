@@ -83,17 +83,20 @@ clip = 0.5                            # 58
 [checkpoint]
 every = 20                            # 60
 keep = 2                              # 61
+select = "best"                       # 62
+[start]
+weights = "runs/base"                 # 64
 [monitor]
-beat_seconds = 0.5                    # 63
-start_seconds = 60                    # 64
-setup_seconds = 61                    # 65
-restore_seconds = 62                  # 66
-step_seconds = 63                     # 67
-evaluate_seconds = 64                 # 68
-save_seconds = 65                     # 69
-finish_seconds = 66                   # 70
-stopped_seconds = 7                   # 71
-stop_grace_seconds = 8                # 72
+beat_seconds = 0.5                    # 66
+start_seconds = 60                    # 67
+setup_seconds = 61                    # 68
+restore_seconds = 62                  # 69
+step_seconds = 63                     # 70
+evaluate_seconds = 64                 # 71
+save_seconds = 65                     # 72
+finish_seconds = 66                   # 73
+stopped_seconds = 7                   # 74
+stop_grace_seconds = 8                # 75
 )";
 
 std::string edited(const std::string& line, const std::string& replacement) {
@@ -159,6 +162,8 @@ TEST(JobFile, EveryKeyIsRead) {
   EXPECT_EQ(job.optimizer.clip, 0.5);
   EXPECT_EQ(job.checkpoint.every, 20);
   EXPECT_EQ(job.checkpoint.keep, 2);
+  EXPECT_EQ(job.checkpoint.select, "best");
+  EXPECT_EQ(job.start.weights, "runs/base");
   EXPECT_EQ(job.cluster.hosts, (std::vector<std::string>{"node1:6", "10.0.0.2:6"}));
   EXPECT_EQ(job.cluster.launch_agent, "ssh -x");
   EXPECT_EQ(job.cluster.memory_gib, 2.5);
@@ -274,10 +279,12 @@ INSTANTIATE_TEST_SUITE_P(
             "sample_groups, seed or virtual_shards"},
         Bad{"name =", "name = 3", "j.toml:2: job.name: found 3; allowed: a string, in quotes"},
         Bad{"kind =", "kind = 'sft'",
-            "j.toml:3: job.kind: found the string \"sft\", which is not available in this version; "
-            "allowed: \"pretrain\""},
+            "j.toml:34: data.files: missing; allowed with kind \"sft\": one or more JSONL files of "
+            "conversations, files = [\"data/chat.jsonl\"]"},
         Bad{"kind =", "kind = 'train'",
-            "j.toml:3: job.kind: found the string \"train\"; allowed: \"pretrain\""},
+            "j.toml:3: job.kind: found the string \"train\"; allowed: \"pretrain\", \"sft\", "
+            "\"reward\" "
+            "or \"ppo\""},
         Bad{"seed =", "seed = -1",
             "j.toml:4: job.seed: found -1; allowed: an integer of 0 or more"},
         Bad{"seed =", "seed = 1.5",
@@ -510,7 +517,9 @@ INSTANTIATE_TEST_SUITE_P(
             "after the other; allowed here: one job stage, its tables at the top level"},
         Bad{"[checkpoint]", "[checkpoints]",
             "j.toml:59: checkpoints: unknown key, did you mean checkpoint?; allowed: checkpoint, "
-            "cluster, data, job, model, monitor, optimizer, parallel or train"},
+            "cluster, data, job, mix, model, monitor, optimizer, parallel, ppo, reward, rewards, "
+            "start or "
+            "train"},
         Bad{"keep =", "keep = 2\n[train.inner]\nx = 1",
             "j.toml:62: train.inner: unknown key; allowed: dropout, eval_every, eval_samples, "
             "global_batch, micro_batch, precision, recompute, sequence_length, steps or tokens"}),
@@ -605,16 +614,16 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"memory_gib =", "memory_gib = -1",
             "j.toml:16: cluster.memory_gib: found -1; allowed: a number from 0 to 1e+06"},
         Bad{"beat_seconds =", "beat_seconds = 0.01",
-            "j.toml:63: monitor.beat_seconds: found 0.01; allowed: 0, or 0.05 or more"},
+            "j.toml:66: monitor.beat_seconds: found 0.01; allowed: 0, or 0.05 or more"},
         Bad{"beat_seconds =", "beat_seconds = 61",
-            "j.toml:63: monitor.beat_seconds: found 61; allowed: a number from 0 to 60"},
+            "j.toml:66: monitor.beat_seconds: found 61; allowed: a number from 0 to 60"},
         Bad{"step_seconds =", "step_seconds = 0.9",
-            "j.toml:67: monitor.step_seconds: found 0.9; allowed: 0, or 1 or more (two beats of "
+            "j.toml:70: monitor.step_seconds: found 0.9; allowed: 0, or 1 or more (two beats of "
             "0.5 s, monitor.beat_seconds)"},
         Bad{"save_seconds =", "save_seconds = inf",
-            "j.toml:69: monitor.save_seconds: found inf; allowed: a number from 0 to 1e+07"},
+            "j.toml:72: monitor.save_seconds: found inf; allowed: a number from 0 to 1e+07"},
         Bad{"stopped_seconds =", "stopped_seconds = 0",
-            "j.toml:71: monitor.stopped_seconds: found 0; allowed: a number above 0 to 1e+07"}),
+            "j.toml:74: monitor.stopped_seconds: found 0; allowed: a number above 0 to 1e+07"}),
     case_name<Bad>);
 
 TEST(JobFile, BeatsAreRarerOnManyRanks) {
@@ -797,9 +806,10 @@ TEST(JobReference, DocumentAndParserAgree) {
 }
 
 TEST(JobReference, EveryKeyIsInTheGoodFileOrAmongTheAlternatives) {
-  // kGood gives every key but these two; an unknown one there would have been refused.
+  // kGood gives every key but these two and those of other kinds; an unknown one there would have
+  // been refused.
   for (const JobKey& key : job_keys()) {
-    if (key.name == "model.preset" || key.name == "train.tokens") continue;
+    if (!key.kinds.empty() || key.name == "model.preset" || key.name == "train.tokens") continue;
     ConfigTable root = ConfigFile::parse(kGood, "j.toml").root();
     EXPECT_TRUE(root.table(key.table())->has(key.key())) << key.name;
   }

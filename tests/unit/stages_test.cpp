@@ -218,8 +218,8 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"name = \"large\"", "name = 7",
             "j.toml:15: stage[1].name: found 7; allowed: a string, in quotes"},
         Bad{"kind =", "kind = 'sft'",
-            "j.toml:16: job.kind: found the string \"sft\", which is not available in this "
-            "version; allowed: \"pretrain\" (in stage large)"},
+            "j.toml:3: data.files: missing; allowed with kind \"sft\": one or more JSONL files of "
+            "conversations, files = [\"data/chat.jsonl\"] (in stage large)"},
         Bad{"kind =", "gate = { validation_loss = 3 }",
             "j.toml:16: stage[1].gate: gates are not available in this version; allowed: name, "
             "kind, after and the tables of a job file"},
@@ -231,7 +231,9 @@ INSTANTIATE_TEST_SUITE_P(
             "stage's name"},
         Bad{"kind =", "knd = 'pretrain'",
             "j.toml:16: stage[1].knd: unknown key, did you mean kind?; allowed: after, checkpoint, "
-            "cluster, data, job, kind, model, monitor, name, optimizer, parallel or train"},
+            "cluster, data, job, kind, mix, model, monitor, name, optimizer, parallel, ppo, "
+            "reward, "
+            "rewards, start or train"},
         Bad{"after = [\"small\"]", "after = 'large'",
             "j.toml:17: stage[1].after: found the string \"large\", the stage itself; allowed: "
             "stages above, \"small\""},

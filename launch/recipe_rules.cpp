@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the keys of fine-tuning, reward models and PPO demand of each other and of job.kind.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "cluster/base/text.h"
+#include "launch/job_keys.h"
+#include "launch/job_reader.h"
+
+namespace talaria::launch {
+
+namespace {
+
+void refuse_foreign_keys(const JobReader& reader, const Job& job) {
+  for (const JobKey& key : job_keys()) {
+    if (key.kinds.empty() || !reader.given(key.name)) continue;
+    if (std::find(key.kinds.begin(), key.kinds.end(), job.job.kind) != key.kinds.end()) continue;
+    std::vector<std::string> kinds;
+    for (const std::string& kind : key.kinds) kinds.push_back(in_quotes(kind));
+    reader.refuse(key.name, fmt::format("found in a job of kind \"{}\"; allowed: with kind {} only",
+                                        job.job.kind, join_or(kinds)));
+  }
+}
+
+void settle_files(const JobReader& reader, const Job& job) {
+  if (job.data.files.empty()) {
+    reader.refuse("data.files",
+                  fmt::format("missing; allowed with kind \"{}\": one or more JSONL files of {}, "
+                              "files = [\"data/chat.jsonl\"]",
+                              job.job.kind,
+                              job.job.kind == "sft"      ? "conversations"
+                              : job.job.kind == "reward" ? "comparisons"
+                                                         : "prompts"));
+  }
+  if (job.data.tokenizer.empty()) {
+    reader.refuse("data.tokenizer",
+                  "missing; allowed: a folder made by `talaria-worker data prepare`");
+  }
+}
+
+void settle_mix(const JobReader& reader, const Job& job) {
+  if (job.mix.rows == 0) return;
+  const std::int64_t unit = job.parallel.layout.data * job.train.micro_batch;
+  if (job.mix.rows % unit != 0) {
+    reader.refuse("mix.rows",
+                  fmt::format("found {}; allowed: a multiple of {} (parallel.data {} x "
+                              "train.micro_batch {})",
+                              job.mix.rows, unit, job.parallel.layout.data, job.train.micro_batch));
+  }
+  if (job.train.sequence_length > job.model.context) {
+    reader.refuse("train.sequence_length",
+                  fmt::format("found {} with mix.rows {}; allowed: at most {} (model.context: a "
+                              "row of pretraining text is one piece)",
+                              job.train.sequence_length, job.mix.rows, job.model.context));
+  }
+}
+
+void settle_rewards(const JobReader& reader, const Job& job) {
+  const RewardsSection& rewards = job.rewards;
+  if (job.start.reward.empty() && rewards.rule == "none") {
+    reader.refuse("start.reward",
+                  "missing; allowed: a reward model here, or a rule as rewards.rule, or both");
+  }
+  const bool takes_pattern = rewards.rule == "match" || rewards.rule == "share";
+  if (takes_pattern && rewards.pattern.empty()) {
+    reader.refuse(
+        "rewards.pattern",
+        fmt::format("missing; allowed with rule \"{}\": a regular expression", rewards.rule));
+  }
+  if (rewards.rule == "share" && rewards.of.empty()) {
+    reader.refuse("rewards.of", "missing; allowed with rule \"share\": a regular expression");
+  }
+}
+
+void settle_ppo(const JobReader& reader, Job& job) {
+  PpoSection& ppo = job.ppo;
+  if (job.start.weights.empty()) {
+    reader.refuse("start.weights", "missing; allowed with kind \"ppo\": the policy to begin with");
+  }
+  if (job.train.dropout > 0.0) {
+    reader.refuse("train.dropout",
+                  fmt::format("found {}; allowed with kind \"ppo\": 0 (a ratio of probabilities "
+                              "compares two passes over the same network)",
+                              job.train.dropout));
+  }
+  if (ppo.response_tokens >= job.train.sequence_length) {
+    reader.refuse("ppo.response_tokens",
+                  fmt::format("found {}; allowed: an integer from 1 to {} (less than "
+                              "train.sequence_length, which prompt and response share)",
+                              ppo.response_tokens, job.train.sequence_length - 1));
+  }
+  if (!reader.given("ppo.rollout_batch")) ppo.rollout_batch = job.train.global_batch;
+  if (ppo.rollout_batch % job.train.global_batch != 0) {
+    reader.refuse("ppo.rollout_batch",
+                  fmt::format("found {}; allowed: a multiple of {} (train.global_batch)",
+                              ppo.rollout_batch, job.train.global_batch));
+  }
+  if (!reader.given("ppo.value_learning_rate")) {
+    ppo.value_learning_rate = job.optimizer.learning_rate;
+  }
+  if (job.start.reference.empty()) job.start.reference = job.start.weights;
+  if (job.start.value.empty()) {
+    job.start.value = job.start.reward.empty() ? job.start.weights : job.start.reward;
+  }
+  settle_rewards(reader, job);
+}
+
+}  // namespace
+
+void settle_recipe(const JobReader& reader, Job& job) {
+  refuse_foreign_keys(reader, job);
+  if (job.job.kind == "pretrain") return;
+  settle_files(reader, job);
+  settle_mix(reader, job);
+  if (job.job.kind == "ppo") settle_ppo(reader, job);
+}
+
+}  // namespace talaria::launch
