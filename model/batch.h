@@ -28,4 +28,7 @@ struct Batch {
 // Rows of T + 1 ids as pretraining reads them: one segment a row, every token counts 1.
 Batch causal_batch(std::span<const std::int32_t> ids, std::int64_t length);
 
+// Stops the program if the lists differ in length or `starts` is not as stated above.
+void check_batch(const Batch& batch);
+
 }  // namespace talaria::model

@@ -73,11 +73,18 @@ bool GptStage::ends_group(int micro_batch) const {
   return (micro_batch + 1) % setup_.micro_batches_per_group() == 0;
 }
 
-void GptStage::begin(const StepContext& step, std::span<const std::int32_t> ids) {
+IdView GptStage::ids_of(const std::vector<std::int32_t>& list, int micro_batch) const {
+  return {list.data() + micro_batch * setup_.tokens(), {setup_.tokens()}};
+}
+
+void GptStage::begin(const StepContext& step, const Batch& batch) {
+  check_batch(batch);
+  TALARIA_CHECK(batch.length == setup_.length && batch.samples() % setup_.micro_batch == 0,
+                "{} rows of {} tokens in micro-batches of {} x {}", batch.samples(), batch.length,
+                setup_.micro_batch, setup_.length);
   step_ = step;
-  ids_.assign(ids.begin(), ids.end());
-  const auto samples = ids_.size() / static_cast<std::size_t>(setup_.length + 1);
-  losses_.assign(setup_.is_last() ? samples : 0, 0.0);
+  batch_ = batch;
+  losses_.assign(setup_.is_last() ? static_cast<std::size_t>(batch.samples()) : 0, 0.0);
   if (!step.training) return;
   std::memset(parameters_.gradients(), 0,
               static_cast<std::size_t>(parameters_.count()) * sizeof(float));
@@ -142,14 +149,6 @@ void GptStage::open(int micro_batch) {
     context = std::move(free_.back());
     free_.pop_back();
   }
-  context->inputs.resize(static_cast<std::size_t>(setup_.tokens()));
-  context->targets.resize(static_cast<std::size_t>(setup_.tokens()));
-  const std::int64_t t = setup_.length;
-  for (std::int64_t s = 0; s < setup_.micro_batch; ++s) {
-    const auto sample = ids_.begin() + (micro_batch * setup_.micro_batch + s) * (t + 1);
-    std::copy(sample, sample + t, context->inputs.begin() + s * t);
-    std::copy(sample + 1, sample + t + 1, context->targets.begin() + s * t);
-  }
   live_[micro_batch] = std::move(context);
 }
 
@@ -163,14 +162,14 @@ void GptStage::forward(int micro_batch) {
   LayerResources r = resources();
   const std::int64_t sample = first_sample(micro_batch);
   if (embedding_) {
-    embedding_->forward(r, step_, sample, {context.inputs.data(), {setup_.tokens()}},
+    embedding_->forward(r, step_, sample, ids_of(batch_.inputs, micro_batch),
                         tokens_view(context.input));
   }
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     layers_[i].forward(r, step_, sample, context.blocks[i]);
   }
   if (!head_) return;
-  head_->forward(r, step_, {context.targets.data(), {setup_.tokens()}}, *context.head,
+  head_->forward(r, step_, ids_of(batch_.targets, micro_batch), *context.head,
                  head_gradient_.data(), losses_.data() + micro_batch * setup_.micro_batch);
   if (step_.training && ends_group(micro_batch)) {
     head_fold_->finish_group(stream_, head_gradient_.data());
@@ -191,7 +190,7 @@ void GptStage::backward(int micro_batch) {
   }
   if (embedding_) {
     // Its gradient is not sent on, so the buffer may be used up; input_gradient is never asked for.
-    embedding_->backward(r, step_, sample, {context.inputs.data(), {setup_.tokens()}}, d);
+    embedding_->backward(r, step_, sample, ids_of(batch_.inputs, micro_batch), d);
   }
   if (ends_group(micro_batch)) {
     token_sums_.fold(parameters_.gradients());
@@ -222,12 +221,11 @@ std::vector<float> GptStage::next_logits(std::span<const std::int32_t> ids) {
   std::copy(ids.begin(), ids.end(), padded.begin());
   StepContext step;
   step.training = false;
-  begin(step, padded);
+  begin(step, causal_batch(padded, setup_.length));
   open(0);
   Context& context = live(0);
   LayerResources r = resources();
-  embedding_->forward(r, step_, 0, {context.inputs.data(), {setup_.tokens()}},
-                      tokens_view(context.input));
+  embedding_->forward(r, step_, 0, ids_of(batch_.inputs, 0), tokens_view(context.input));
   for (std::size_t i = 0; i < layers_.size(); ++i)
     layers_[i].forward(r, step_, 0, context.blocks[i]);
   const std::int64_t c = setup_.config.hidden;

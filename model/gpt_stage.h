@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "model/batch.h"
 #include "model/block.h"
 #include "model/embedding.h"
 #include "parallel/runner.h"
@@ -38,9 +39,9 @@ class GptStage : public parallel::Stage {
   // Both must outlive the stage. `stream.matmul_flops` may be set.
   GptStage(const StageSetup& setup, parallel::Communicator& tensor, Stream stream);
 
-  // Before a schedule: the step, and the samples of this data rank, sample_count x (T + 1) ids, the
-  // last one of a sample being only a target. A training step takes samples_per_rank() samples.
-  void begin(const StepContext& step, std::span<const std::int32_t> ids);
+  // Before a schedule: the step, and the samples of this data rank, whole micro-batches of T tokens
+  // a row. A training step takes samples_per_rank() samples.
+  void begin(const StepContext& step, const Batch& batch);
   // After a training schedule: gradients hold this rank's sum over its samples.
   void finish();
 
@@ -79,12 +80,12 @@ class GptStage : public parallel::Stage {
     std::vector<HostBuffer<float>> buffers;
     std::vector<BlockContext> blocks;
     std::optional<LanguageModelHead::Context> head;
-    std::vector<std::int32_t> inputs;   // [BT]
-    std::vector<std::int32_t> targets;  // [BT]
   };
   std::unique_ptr<Context> make_context() const;
   Context& live(int micro_batch);
   TensorView tokens_view(HostBuffer<float>& buffer) const;
+  // A micro-batch's part of a list of the batch's tokens.
+  IdView ids_of(const std::vector<std::int32_t>& list, int micro_batch) const;
   std::int64_t first_sample(int micro_batch) const;
   LayerResources resources();
   bool ends_group(int micro_batch) const;
@@ -104,7 +105,7 @@ class GptStage : public parallel::Stage {
   HostBuffer<float> head_gradient_;
 
   StepContext step_;
-  std::vector<std::int32_t> ids_;
+  Batch batch_;
   std::vector<double> losses_;
   std::map<int, std::unique_ptr<Context>> live_;
   std::vector<std::unique_ptr<Context>> free_;

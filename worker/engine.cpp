@@ -2,6 +2,7 @@
 #include "worker/engine.h"
 
 #include <cmath>
+#include <span>
 
 #include "parallel/runner.h"
 
@@ -72,13 +73,12 @@ std::vector<double> Engine::gather_losses() {
   return all;
 }
 
-StepReport Engine::train_step(std::int64_t step, std::span<const std::int32_t> ids,
-                              bool stop_requested) {
+StepReport Engine::train_step(std::int64_t step, const model::Batch& batch, bool stop_requested) {
   model::StepContext context;
   context.step = static_cast<std::uint32_t>(step);
   context.seed = job_.job.seed;
   context.dropout = job_.train.dropout;
-  stage_->begin(context, ids);
+  stage_->begin(context, batch);
   StepReport report;
   report.max_live = parallel::run_schedule(schedule_, *stage_, *groups_.pipeline).max_live;
   stage_->finish();
@@ -115,12 +115,11 @@ StepReport Engine::train_step(std::int64_t step, std::span<const std::int32_t> i
   return report;
 }
 
-std::vector<double> Engine::evaluate(std::span<const std::int32_t> ids) {
+std::vector<double> Engine::evaluate(const model::Batch& batch) {
   model::StepContext context;
   context.training = false;
-  stage_->begin(context, ids);
-  const auto samples = static_cast<std::int64_t>(ids.size()) / (job_.train.sequence_length + 1);
-  const auto micro_batches = static_cast<int>(samples / job_.train.micro_batch);
+  stage_->begin(context, batch);
+  const auto micro_batches = static_cast<int>(batch.samples() / job_.train.micro_batch);
   parallel::run_schedule(
       parallel::make_forward_schedule(at_.pipeline, job_.parallel.layout.pipeline, micro_batches),
       *stage_, *groups_.pipeline);

@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <vector>
 
 #include "cluster/base/thread_pool.h"
@@ -45,14 +44,14 @@ class Engine {
   // `pool` must outlive the engine. Collective over the world.
   Engine(const launch::Job& job, int rank, Groups groups, ThreadPool& pool);
 
-  // Step `step` (from 0). `ids`: this data rank's samples, samples_per_rank() x (T + 1), the first
-  // being global sample first_sample(). Collective over the world.
-  StepReport train_step(std::int64_t step, std::span<const std::int32_t> ids, bool stop_requested);
+  // Step `step` (from 0). `batch`: this data rank's samples_per_rank() samples, the first being
+  // global sample first_sample(). Collective over the world.
+  StepReport train_step(std::int64_t step, const model::Batch& batch, bool stop_requested);
 
-  // Loss sums (f64, nats) of every sample of an evaluation, in order; the same on all ranks. `ids`:
-  // this data rank's samples; every data rank brings the same number, a multiple of micro_batch.
-  // Collective over the world.
-  std::vector<double> evaluate(std::span<const std::int32_t> ids);
+  // Loss sums (f64, nats) of every sample of an evaluation, in order; the same on all ranks.
+  // `batch`: this data rank's samples; every data rank brings the same number, a multiple of
+  // micro_batch. Collective over the world.
+  std::vector<double> evaluate(const model::Batch& batch);
 
   // Index in the step's global batch of this data rank's first sample.
   std::int64_t first_sample() const;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <span>
+#include <vector>
 
 #include "storage/text/tokenizer.h"
 
@@ -32,14 +33,14 @@ std::span<std::int32_t> sample_span(std::vector<std::int32_t>& ids, std::int64_t
 
 }  // namespace
 
-std::vector<std::int32_t> training_ids(const storage::Dataset& data, const launch::Job& job,
-                                       std::int64_t step, std::int64_t first) {
+model::Batch training_batch(const storage::Dataset& data, const launch::Job& job, std::int64_t step,
+                            std::int64_t first) {
   const std::int64_t width = job.train.sequence_length + 1;
   std::vector<std::int32_t> ids(static_cast<std::size_t>(job.samples_per_rank() * width));
   for (std::int64_t s = 0; s < job.samples_per_rank(); ++s) {
     data.training_sample(step * job.train.global_batch + first + s, sample_span(ids, s, width));
   }
-  return ids;
+  return model::causal_batch(ids, job.train.sequence_length);
 }
 
 EvaluationPlan plan_evaluation(const storage::Dataset& data, const launch::Job& job) {
@@ -50,15 +51,15 @@ EvaluationPlan plan_evaluation(const storage::Dataset& data, const launch::Job& 
   return plan;
 }
 
-std::vector<std::int32_t> evaluation_ids(const storage::Dataset& data, const launch::Job& job,
-                                         const EvaluationPlan& plan, int data_rank) {
+model::Batch evaluation_batch(const storage::Dataset& data, const launch::Job& job,
+                              const EvaluationPlan& plan, int data_rank) {
   const std::int64_t width = job.train.sequence_length + 1;
   std::vector<std::int32_t> ids(static_cast<std::size_t>(plan.per_rank * width));
   for (std::int64_t s = 0; s < plan.per_rank; ++s) {
     const std::int64_t index = data_rank * plan.per_rank + s;
     data.validation_sample(index < plan.samples ? index : 0, sample_span(ids, s, width));
   }
-  return ids;
+  return model::causal_batch(ids, job.train.sequence_length);
 }
 
 }  // namespace talaria::worker

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "launch/job.h"
+#include "model/batch.h"
 #include "storage/text/dataset.h"
 
 namespace talaria::worker {
@@ -13,10 +13,10 @@ namespace talaria::worker {
 // The data set that a job names, with the byte length of every token known.
 storage::Dataset open_dataset(const launch::Job& job);
 
-// samples_per_rank() x (T + 1) ids of step `step` for the data rank whose first sample is `first`
-// of the global batch: global sample step * global_batch + i.
-std::vector<std::int32_t> training_ids(const storage::Dataset& data, const launch::Job& job,
-                                       std::int64_t step, std::int64_t first);
+// The samples_per_rank() samples of step `step` for the data rank whose first sample is `first` of
+// the global batch: global sample step * global_batch + i.
+model::Batch training_batch(const storage::Dataset& data, const launch::Job& job, std::int64_t step,
+                            std::int64_t first);
 
 // An evaluation: `samples` real ones, each data rank feeding `per_rank`; what lies behind the real
 // ones repeats the first and is not counted.
@@ -25,7 +25,7 @@ struct EvaluationPlan {
   std::int64_t per_rank = 0;
 };
 EvaluationPlan plan_evaluation(const storage::Dataset& data, const launch::Job& job);
-std::vector<std::int32_t> evaluation_ids(const storage::Dataset& data, const launch::Job& job,
-                                         const EvaluationPlan& plan, int data_rank);
+model::Batch evaluation_batch(const storage::Dataset& data, const launch::Job& job,
+                              const EvaluationPlan& plan, int data_rank);
 
 }  // namespace talaria::worker

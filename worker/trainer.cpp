@@ -143,7 +143,7 @@ std::optional<double> Trainer::evaluate() {
   if (plan.samples == 0) return std::nullopt;
   reporter_.enter(wire::Phase::kEvaluate);
   const std::vector<double> losses =
-      engine_->evaluate(evaluation_ids(*data_, job_, plan, engine_->at().data));
+      engine_->evaluate(evaluation_batch(*data_, job_, plan, engine_->at().data));
   double sum = 0.0;
   for (std::int64_t s = 0; s < plan.samples; ++s) sum += losses[static_cast<std::size_t>(s)];
   data_->check_unchanged();
@@ -236,7 +236,7 @@ int Trainer::loop() {
     storage::crash_point("step.begin");
     const double start = monotonic_seconds();
     const StepReport step = engine_->train_step(
-        state_.step, training_ids(*data_, job_, state_.step, engine_->first_sample()),
+        state_.step, training_batch(*data_, job_, state_.step, engine_->first_sample()),
         stop_signal() != 0 || reporter_.stop_requested());
     const double seconds = monotonic_seconds() - start;
     ++state_.step;

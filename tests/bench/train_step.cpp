@@ -69,14 +69,14 @@ launch::Job make_job(const Options& options) {
   return job;
 }
 
-std::vector<std::int32_t> made_up_samples(const launch::Job& job, std::int64_t step) {
+model::Batch made_up_batch(const launch::Job& job, std::int64_t step) {
   std::vector<std::int32_t> ids;
   for (std::int64_t s = 0; s < job.train.global_batch; ++s) {
     for (std::int64_t t = 0; t <= job.train.sequence_length; ++t) {
       ids.push_back(made_up_token(job, step * job.train.global_batch + s, t));
     }
   }
-  return ids;
+  return model::causal_batch(ids, job.train.sequence_length);
 }
 
 // Hands everything on to a stage and adds up the time of its two passes.
@@ -118,7 +118,7 @@ struct Part {
 // One step in the pieces that Engine::train_step puts together, on one rank. The last part is the
 // whole.
 std::vector<Part> take_apart(Engine& engine, const launch::Job& job) {
-  const std::vector<std::int32_t> ids = made_up_samples(job, job.train.steps + 1);
+  const model::Batch batch = made_up_batch(job, job.train.steps + 1);
   model::GptStage& stage = engine.stage();
   model::Optimizer& optimizer = engine.optimizer();
   std::vector<Part> parts;
@@ -133,7 +133,7 @@ std::vector<Part> take_apart(Engine& engine, const launch::Job& job) {
   context.step = static_cast<std::uint32_t>(job.train.steps + 1);
   context.seed = job.job.seed;
   context.dropout = job.train.dropout;
-  stage.begin(context, ids);
+  stage.begin(context, batch);
   lap("begin");
   TimedStage timed(stage);
   parallel::run_schedule(
@@ -197,10 +197,10 @@ Result measure(const Options& options, const launch::Job& job) {
     Engine engine(job, 0, std::move(groups), pool);
     // The first step allocates and lets the library build its kernels.
     for (std::int64_t step = 0; step <= job.train.steps; ++step) {
-      const std::vector<std::int32_t> ids = made_up_samples(job, step);
+      const model::Batch batch = made_up_batch(job, step);
       const std::uint64_t flops = engine.matmul_flops();
       const double start = monotonic_seconds();
-      const StepReport report = engine.train_step(step, ids, false);
+      const StepReport report = engine.train_step(step, batch, false);
       const double seconds = monotonic_seconds() - start;
       if (!report.applied) fail("step {}: the loss is not finite", step);
       if (step > 0) result.seconds.push_back(seconds);

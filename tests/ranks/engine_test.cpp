@@ -162,7 +162,8 @@ TEST(Engine, ANonfiniteStepIsSkippedByAllAndNamesTheRank) {
         static_cast<std::size_t>(job.samples_per_rank() * (job.train.sequence_length + 1)), 1);
     const std::vector<float> before(engine.stage().parameters().weights(),
                                     engine.stage().parameters().weights() + 64);
-    const StepReport report = engine.train_step(0, ids, false);
+    const StepReport report =
+        engine.train_step(0, model::causal_batch(ids, job.train.sequence_length), false);
     EXPECT_FALSE(report.applied);
     EXPECT_TRUE(std::equal(before.begin(), before.end(), engine.stage().parameters().weights()));
     EXPECT_EQ(engine.optimizer().updates(), 0);

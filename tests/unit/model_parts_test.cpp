@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "model/batch.h"
 #include "model/exact_sum.h"
 #include "model/gradient_fold.h"
 #include "model/learning_rate.h"
@@ -54,6 +55,29 @@ TEST(ExactSum, IsTheSum) {
   ExactSum tiny;
   tiny.add(std::ldexp(1.0, -300));
   EXPECT_EQ(tiny.value(), std::ldexp(1.0, -300));
+}
+
+TEST(Batch, OfPretrainingIsOneSegmentARow) {
+  const std::vector<std::int32_t> ids = {5, 6, 7, 8, 9, 10};
+  const Batch batch = causal_batch(ids, 2);
+  EXPECT_EQ(batch.samples(), 2);
+  EXPECT_EQ(batch.inputs, (std::vector<std::int32_t>{5, 6, 8, 9}));
+  EXPECT_EQ(batch.targets, (std::vector<std::int32_t>{6, 7, 9, 10}));
+  EXPECT_EQ(batch.weights, std::vector<float>(4, 1.0F));
+  EXPECT_EQ(batch.starts, std::vector<std::int32_t>(4, 0));
+  check_batch(batch);
+}
+
+TEST(BatchDeathTest, StartsNeverFallNorLieAhead) {
+  Batch batch = causal_batch(std::vector<std::int32_t>{1, 2, 3, 4, 5}, 4);
+  batch.starts = {0, 0, 2, 2};
+  check_batch(batch);
+  batch.starts = {0, 1, 0, 0};
+  EXPECT_DEATH(check_batch(batch), "token 2 of a row starts at 0");
+  batch.starts = {0, 0, 0, 4};
+  EXPECT_DEATH(check_batch(batch), "token 3 of a row starts at 4");
+  batch.starts = {0, 0, 0};
+  EXPECT_DEATH(check_batch(batch), "4 weights, 3 starts");
 }
 
 TEST(GroupFold, IsTheBalancedTree) {
