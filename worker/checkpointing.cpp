@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/checkpointing.h"
 
+#include <bit>
+
 #include <boost/json.hpp>
 
 #include "cluster/base/error.h"
@@ -29,6 +31,10 @@ json::object describe(const launch::Job& job, const TrainingState& state) {
       {"updates", state.updates},
       {"nonfinite_in_a_row", state.nonfinite_in_a_row},
       {"learning_rate", model::learning_rate(learning_rate_schedule(job), state.step)}};
+  meta["best"] = json::object{{"step", state.best_step},
+                              {"loss_bits", std::bit_cast<std::int64_t>(state.best_loss)}};
+  meta["task"] = json::parse(state.task);
+  meta["start"] = to_json(state.origins);
   meta["build"] = build_identity();
   return meta;
 }
@@ -39,23 +45,26 @@ std::string build_identity() {
   return fmt::format("{}, oneDNN {}", model::cpu::cpu_kernels_isa(), model::cpu::onednn_version());
 }
 
-fs::path save_checkpoint(Engine& engine, const launch::Job& job, const TrainingState& state,
-                         const fs::path& root, int attempt, std::int64_t keep, ThreadPool& pool) {
-  parallel::Communicator& world = *engine.groups().world;
+fs::path save_checkpoint(Task& task, parallel::Communicator& world, const launch::Job& job,
+                         const TrainingState& state, const fs::path& root, int attempt,
+                         ThreadPool& pool) {
   const storage::CheckpointRef ref = {root, state.step, attempt};
   const bool leads = world.rank() == 0;
   const fs::path temporary =
       broadcast_string(world, leads ? storage::begin_checkpoint(ref).string() : "", 0);
 
-  std::vector<storage::BoxGroup> groups(3);
-  groups[0] = {"param", engine.optimizer().owned_weights()};
-  groups[1] = {"adam_m", engine.optimizer().owned_moments(0)};
-  groups[2] = {"adam_v", engine.optimizer().owned_moments(1)};
+  std::vector<storage::BoxGroup> groups;
+  for (const TaskModel& model : task.models()) {
+    model::Optimizer& optimizer = model.engine->optimizer();
+    groups.push_back({model.prefix + "param", optimizer.owned_weights()});
+    groups.push_back({model.prefix + "adam_m", optimizer.owned_moments(0)});
+    groups.push_back({model.prefix + "adam_v", optimizer.owned_moments(1)});
+  }
   const std::string record = storage::write_shard(temporary, world.rank(), world.size(), groups);
   const std::vector<std::string> records = gather_strings(world, record);
   if (leads) {
     storage::commit_checkpoint(ref, temporary, records, json::serialize(describe(job, state)));
-    storage::prune_checkpoints(root, keep, pool);
+    storage::prune_checkpoints(root, job.checkpoint.keep, pool, state.best_step);
   }
   world.barrier();
   return ref.final_path();
@@ -70,6 +79,11 @@ TrainingState read_training_state(const fs::path& checkpoint) {
     const json::value& optimizer = meta.at("optimizer");
     state.updates = optimizer.at("updates").to_number<std::int64_t>();
     state.nonfinite_in_a_row = optimizer.at("nonfinite_in_a_row").to_number<int>();
+    const json::value& best = meta.at("best");
+    state.best_step = best.at("step").to_number<std::int64_t>();
+    state.best_loss = std::bit_cast<double>(best.at("loss_bits").to_number<std::int64_t>());
+    state.task = json::serialize(meta.at("task"));
+    state.origins = parse_origins(meta.at("start"));
     state.data_fingerprint = std::string(meta.at("loader").at("fingerprint").as_string());
     state.job_toml = std::string(meta.at("job").as_string());
     state.build = std::string(meta.at("build").as_string());
@@ -98,12 +112,15 @@ std::optional<FoundCheckpoint> find_checkpoint(const fs::path& root, ThreadPool&
   return found;
 }
 
-void load_checkpoint(Engine& engine, const fs::path& checkpoint, const TrainingState& state) {
+void load_checkpoint(Task& task, const fs::path& checkpoint, const TrainingState& state) {
   const storage::CheckpointReader reader(checkpoint);
-  reader.read("param", engine.stage().parameters().weight_boxes());
-  reader.read("adam_m", engine.optimizer().needed_moments(0));
-  reader.read("adam_v", engine.optimizer().needed_moments(1));
-  engine.optimizer().set_updates(state.updates);
+  for (const TaskModel& model : task.models()) {
+    Engine& engine = *model.engine;
+    reader.read(model.prefix + "param", engine.stage().parameters().weight_boxes());
+    reader.read(model.prefix + "adam_m", engine.optimizer().needed_moments(0));
+    reader.read(model.prefix + "adam_v", engine.optimizer().needed_moments(1));
+    engine.optimizer().set_updates(state.updates);
+  }
 }
 
 }  // namespace talaria::worker

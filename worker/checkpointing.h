@@ -10,7 +10,8 @@
 #include "cluster/base/thread_pool.h"
 #include "launch/job.h"
 #include "storage/checkpoint/checkpoint.h"
-#include "worker/engine.h"
+#include "worker/artifact.h"
+#include "worker/task.h"
 
 namespace talaria::worker {
 
@@ -19,16 +20,21 @@ struct TrainingState {
   std::int64_t step = 0;     // steps done
   std::int64_t updates = 0;  // of the optimizer; less than step when steps were skipped
   int nonfinite_in_a_row = 0;
+  std::int64_t best_step = -1;  // of the saved checkpoint with the best evaluation; -1: none
+  double best_loss = 0.0;       // of that evaluation
+  std::string task = "{}";      // Task::state()
+  std::vector<Origin> origins;  // what the run began with
   std::string data_fingerprint;
   std::string job_toml;
   std::string build;  // of the program that wrote it: build_identity()
 };
 
-// Writes step-%08d under `root` and keeps the newest `keep`. Returns the folder. Collective over
-// world.
-std::filesystem::path save_checkpoint(Engine& engine, const launch::Job& job,
-                                      const TrainingState& state, const std::filesystem::path& root,
-                                      int attempt, std::int64_t keep, ThreadPool& pool);
+// Writes step-%08d under `root` with the weights and moments of the task's models, and keeps the
+// newest `keep` and the best one. Returns the folder. Collective over world.
+std::filesystem::path save_checkpoint(Task& task, parallel::Communicator& world,
+                                      const launch::Job& job, const TrainingState& state,
+                                      const std::filesystem::path& root, int attempt,
+                                      ThreadPool& pool);
 
 struct FoundCheckpoint {
   std::filesystem::path path;
@@ -44,8 +50,8 @@ std::optional<FoundCheckpoint> find_checkpoint(const std::filesystem::path& root
 // Reads the state that a manifest of this program carries; throws UsageError where it carries none.
 TrainingState read_training_state(const std::filesystem::path& checkpoint);
 
-// Fills the engine's weights and moments. Every rank reads for itself.
-void load_checkpoint(Engine& engine, const std::filesystem::path& checkpoint,
+// Fills weights and moments of the task's models. Every rank reads for itself.
+void load_checkpoint(Task& task, const std::filesystem::path& checkpoint,
                      const TrainingState& state);
 
 // "avx512f+fma", "2.6.3": what the promise of equal bits is bound to.

@@ -36,10 +36,8 @@ model::LearningRateSchedule learning_rate_schedule(const launch::Job& job) {
           job.optimizer.decay_steps, job.optimizer.decay};
 }
 
-Engine::Engine(const launch::Job& job, int rank, Groups groups, ThreadPool& pool)
-    : job_(job),
-      at_(parallel::coordinate_of(job.parallel.layout, rank)),
-      groups_(std::move(groups)) {
+Engine::Engine(const launch::Job& job, int rank, Groups& groups, ThreadPool& pool)
+    : job_(job), at_(parallel::coordinate_of(job.parallel.layout, rank)), groups_(groups) {
   model::Stream stream;
   stream.pool = &pool;
   stream.split_products = !job.job.numerics.invariant;

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "cluster/base/thread_pool.h"
@@ -37,12 +39,13 @@ struct StepReport {
   int nonfinite_rank = -1;  // the first rank that saw it
   bool stop = false;        // some rank was asked to stop
   int max_live = 0;         // micro-batches this rank held at once
+  std::map<std::string, double> metrics;  // further numbers, by their names in metrics.jsonl
 };
 
 class Engine {
  public:
-  // `pool` must outlive the engine. Collective over the world.
-  Engine(const launch::Job& job, int rank, Groups groups, ThreadPool& pool);
+  // `groups` and `pool` must outlive the engine. Collective over the world.
+  Engine(const launch::Job& job, int rank, Groups& groups, ThreadPool& pool);
 
   // Step `step` (from 0). `batch`: this data rank's samples_per_rank() samples, the first being
   // global sample first_sample(). Collective over the world.
@@ -67,7 +70,7 @@ class Engine {
 
   launch::Job job_;
   parallel::Coordinate at_;
-  Groups groups_;
+  Groups& groups_;
   std::uint64_t matmul_flops_ = 0;
   std::unique_ptr<model::GptStage> stage_;
   std::unique_ptr<model::Optimizer> optimizer_;

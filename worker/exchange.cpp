@@ -57,4 +57,9 @@ int agree(parallel::Communicator& group, const std::function<void()>& work) {
   return static_cast<int>(*first);
 }
 
+void agree_or_throw(parallel::Communicator& group, const std::function<void()>& work) {
+  const int code = agree(group, work);
+  if (code != kExitDone) throw AgreedFailure{code};
+}
+
 }  // namespace talaria::worker

@@ -2,6 +2,7 @@
 #include "worker/preparation.h"
 
 #include <algorithm>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -10,7 +11,7 @@
 #include "cluster/base/text.h"
 #include "storage/checkpoint/verify.h"
 #include "worker/exchange.h"
-#include "worker/samples.h"
+#include "worker/task.h"
 
 namespace talaria::worker {
 namespace {
@@ -151,8 +152,10 @@ int check_job(const TrainOptions& options) {
       state = read_training_state(saved.front().path);
       job = continued(file, saved.front().path, *state);
     }
-    const storage::Dataset data = open_dataset(job);
-    if (state) check_same_data(options, run_path, state->data_fingerprint, data.fingerprint());
+    const std::unique_ptr<Task> task = make_task(job);
+    if (state) {
+      check_same_data(options, run_path, state->data_fingerprint, task->data_fingerprint());
+    }
   } catch (const Error& error) {
     log_unnamed(error.what());
     return kExitUsage;

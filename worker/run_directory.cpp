@@ -83,9 +83,7 @@ void RunDirectory::record(const Metric& m) const {
   line["rss_bytes"] = m.rss_bytes;
   line["time"] = wall_seconds();
   if (m.validation_loss) line["validation_loss"] = number(*m.validation_loss);
-  if (m.validation_bits_per_byte) {
-    line["validation_bits_per_byte"] = number(*m.validation_bits_per_byte);
-  }
+  for (const auto& [name, value] : m.more) line[name] = number(value);
   append_line(path_ / "metrics.jsonl", json::serialize(line));
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -26,7 +27,7 @@ struct Metric {
   double mfu = 0.0;            // against the matrix peak that this run measured
   std::int64_t rss_bytes = 0;  // of rank 0
   std::optional<double> validation_loss;
-  std::optional<double> validation_bits_per_byte;
+  std::map<std::string, double> more;  // further numbers by name (docs/metrics.md)
 };
 
 class RunDirectory {

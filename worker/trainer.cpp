@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <memory>
-#include <numbers>
 #include <optional>
 #include <thread>
 
@@ -12,14 +11,14 @@
 #include "cluster/base/log.h"
 #include "storage/checkpoint/crash_point.h"
 #include "worker/checkpointing.h"
-#include "worker/engine.h"
 #include "worker/exchange.h"
+#include "worker/hand_on.h"
 #include "worker/memory_use.h"
 #include "worker/peak.h"
 #include "worker/preparation.h"
 #include "worker/run_directory.h"
-#include "worker/samples.h"
 #include "worker/signals.h"
+#include "worker/task.h"
 #include "worker/watched_communicator.h"
 
 namespace talaria::worker {
@@ -46,11 +45,11 @@ class Trainer {
   Groups make_groups();
   void restore();
   int loop();
-  void report(const StepReport& step, double seconds, std::optional<double> validation);
+  void report(const StepReport& step, double seconds, const std::optional<Evaluation>& evaluation);
   // What the coordinator shall know of a step.
   void tell_status(const Metric& metric);
-  std::optional<double> evaluate();
-  void save();
+  std::optional<Evaluation> evaluate();
+  void save(const std::optional<Evaluation>& evaluation);
   int stop_early();
   int stop_nonfinite(const StepReport& step);
   void event(const std::string& kind, const std::string& text) {
@@ -66,16 +65,14 @@ class Trainer {
   Preparation start_;
   const launch::Job& job_ = start_.job;
   std::unique_ptr<ThreadPool> pool_;
-  std::optional<storage::Dataset> data_;
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Task> task_;
   std::unique_ptr<Progress> progress_;
   TrainingState state_;
-  double peak_ = 0.0;            // FLOP/s of the whole job's machines
-  EvaluationPlan evaluation_;    // the same at every evaluation
-  double validation_bytes_ = 0;  // rank 0: of the text that an evaluation's targets stand for
+  double peak_ = 0.0;  // FLOP/s of the whole job's machines
   std::int64_t saved_step_ = 0;
   std::int64_t steps_made_ = 0;  // by this process
   std::optional<double> last_validation_;
+  std::map<std::string, double> last_metrics_;  // of the last step that was evaluated
 };
 
 parallel::GroupOptions Trainer::group_options() const {
@@ -110,13 +107,13 @@ void Trainer::build() {
   std::vector<double> peaks(1, peak);
   groups_.world->all_reduce_sum(std::span(peaks));
   peak_ = peaks[0];
-  engine_ = std::make_unique<Engine>(job_, process_.rank(), make_groups(), *pool_);
-  state_.data_fingerprint = data_->fingerprint();
+  groups_ = make_groups();
+  state_.data_fingerprint = task_->data_fingerprint();
   state_.job_toml = job_.effective_toml;
-  evaluation_ = plan_evaluation(*data_, job_);
-  for (std::int64_t s = 0; leads_ && s < evaluation_.samples; ++s) {
-    validation_bytes_ += static_cast<double>(data_->validation_bytes(s));
-  }
+  const bool resumes = !start_.restored_from.empty();
+  if (resumes) state_.origins = read_training_state(start_.restored_from).origins;
+  task_->build(
+      {process_.rank(), groups_, *pool_, reporter_, start_.run_path, resumes, state_.origins});
 }
 
 void Trainer::restore() {
@@ -124,13 +121,20 @@ void Trainer::restore() {
     event("start",
           fmt::format("attempt {}: {} ranks, from {}", start_.attempt, process_.size(), from));
   };
-  if (start_.restored_from.empty()) return begins("the beginning");
+  if (start_.restored_from.empty()) {
+    task_->begin();
+    return begins("the beginning");
+  }
   reporter_.enter(wire::Phase::kRestore);
   const TrainingState saved = read_training_state(start_.restored_from);
-  load_checkpoint(*engine_, start_.restored_from, saved);
+  load_checkpoint(*task_, start_.restored_from, saved);
+  task_->set_state(saved.task);
+  task_->begin();
   state_.step = saved.step;
   state_.updates = saved.updates;
   state_.nonfinite_in_a_row = saved.nonfinite_in_a_row;
+  state_.best_step = saved.best_step;
+  state_.best_loss = saved.best_loss;
   saved_step_ = saved.step;
   status_.step = saved.step;
   status_.checkpoint_step = saved.step;
@@ -138,52 +142,50 @@ void Trainer::restore() {
   if (leads_) log_info("continuing from {}", start_.restored_from.string());
 }
 
-std::optional<double> Trainer::evaluate() {
-  const EvaluationPlan& plan = evaluation_;
-  if (plan.samples == 0) return std::nullopt;
+std::optional<Evaluation> Trainer::evaluate() {
   reporter_.enter(wire::Phase::kEvaluate);
-  const std::vector<double> losses =
-      engine_->evaluate(evaluation_batch(*data_, job_, plan, engine_->at().data));
-  double sum = 0.0;
-  for (std::int64_t s = 0; s < plan.samples; ++s) sum += losses[static_cast<std::size_t>(s)];
-  data_->check_unchanged();
-  return sum / static_cast<double>(plan.samples * job_.train.sequence_length);
+  return task_->evaluate();
 }
 
-void Trainer::save() {
+void Trainer::save(const std::optional<Evaluation>& evaluation) {
   reporter_.enter(wire::Phase::kSave);
-  state_.updates = engine_->optimizer().updates();
-  const fs::path path = save_checkpoint(*engine_, job_, state_, start_.run_path / "checkpoints",
-                                        start_.attempt, job_.checkpoint.keep, *pool_);
+  state_.updates = task_->models().front().engine->optimizer().updates();
+  state_.task = task_->state();
+  const bool best = job_.checkpoint.select == "best" && evaluation &&
+                    (state_.best_step < 0 || evaluation->loss < state_.best_loss);
+  if (best) {
+    state_.best_step = state_.step;
+    state_.best_loss = evaluation->loss;
+  }
+  const fs::path path = save_checkpoint(*task_, *groups_.world, job_, state_,
+                                        start_.run_path / "checkpoints", start_.attempt, *pool_);
   saved_step_ = state_.step;
   status_.checkpoint_step = saved_step_;
   event("checkpoint", path.string());
 }
 
-void Trainer::report(const StepReport& step, double seconds, std::optional<double> validation) {
-  const std::int64_t batch_tokens = job_.train.global_batch * job_.train.sequence_length;
+void Trainer::report(const StepReport& step, double seconds,
+                     const std::optional<Evaluation>& evaluation) {
   Metric metric;
   metric.step = state_.step;
   metric.attempt = start_.attempt;
-  metric.tokens = state_.step * batch_tokens;
+  metric.tokens = state_.step * task_->step_tokens();
   metric.loss = step.loss;
   metric.grad_norm = step.grad_norm;
   metric.learning_rate = step.learning_rate;
   metric.step_seconds = seconds;
-  metric.tokens_per_second = static_cast<double>(batch_tokens) / seconds;
-  metric.mfu =
-      model::step_flops(job_.model, batch_tokens, job_.train.sequence_length) / seconds / peak_;
-  metric.validation_loss = validation;
+  metric.tokens_per_second = static_cast<double>(task_->step_tokens()) / seconds;
+  metric.mfu = task_->step_flops() / seconds / peak_;
+  metric.more = step.metrics;
+  if (evaluation) {
+    metric.validation_loss = evaluation->loss;
+    metric.more.insert(evaluation->metrics.begin(), evaluation->metrics.end());
+  }
   tell_status(metric);
   if (!leads_) return;
   metric.rss_bytes = resident_bytes();
-  if (validation && validation_bytes_ > 0) {
-    metric.validation_bits_per_byte =
-        *validation * static_cast<double>(evaluation_.samples * job_.train.sequence_length) /
-        std::numbers::ln2 / validation_bytes_;
-  }
   start_.directory->record(metric);
-  if (validation) last_validation_ = validation;
+  if (evaluation) last_validation_ = evaluation->loss;
   progress_->show({state_.step, job_.train.steps, step.loss, metric.tokens_per_second, metric.mfu,
                    last_validation_, saved_step_});
 }
@@ -199,8 +201,8 @@ void Trainer::tell_status(const Metric& metric) {
 }
 
 int Trainer::stop_early() {
-  if (saved_step_ != state_.step) save();
-  engine_->groups().world->barrier();
+  if (saved_step_ != state_.step) save(std::nullopt);
+  groups_.world->barrier();
   if (leads_) {
     progress_->finish();
     event("signal", fmt::format("stopped after step {} with a checkpoint", state_.step));
@@ -235,9 +237,8 @@ int Trainer::loop() {
     reporter_.enter(wire::Phase::kStep);
     storage::crash_point("step.begin");
     const double start = monotonic_seconds();
-    const StepReport step = engine_->train_step(
-        state_.step, training_batch(*data_, job_, state_.step, engine_->first_sample()),
-        stop_signal() != 0 || reporter_.stop_requested());
+    const StepReport step =
+        task_->step(state_.step, stop_signal() != 0 || reporter_.stop_requested());
     const double seconds = monotonic_seconds() - start;
     ++state_.step;
     state_.nonfinite_in_a_row = step.applied ? 0 : state_.nonfinite_in_a_row + 1;
@@ -245,15 +246,23 @@ int Trainer::loop() {
       progress_->note(fmt::format("step {} skipped: not finite on rank {} (loss {}, norm {})",
                                   state_.step, step.nonfinite_rank, step.loss, step.grad_norm));
     }
-    report(step, seconds, due(job_.train.eval_every) ? evaluate() : std::nullopt);
+    const bool last = state_.step == job_.train.steps;
+    if (last) task_->finish();
+    // A step that was skipped is no place to come back to.
+    const bool saves = last || (step.applied && due(job_.checkpoint.every));
+    const bool evaluates =
+        due(job_.train.eval_every) || (saves && job_.checkpoint.select == "best");
+    const std::optional<Evaluation> evaluation = evaluates ? evaluate() : std::nullopt;
+    report(step, seconds, evaluation);
     storage::crash_point("step.end");
     if (state_.nonfinite_in_a_row >= kNonfiniteLimit) return stop_nonfinite(step);
-    // A step that was skipped is no place to come back to.
-    if (step.applied && due(job_.checkpoint.every)) save();
-    if (step.stop && state_.step < job_.train.steps) return stop_early();
+    if (saves) save(evaluation);
+    if (step.stop && !last) return stop_early();
   }
-  if (saved_step_ != state_.step) save();
-  if (leads_) progress_->finish();
+  if (leads_) {
+    progress_->finish();
+    hand_on(*start_.directory, job_, state_);
+  }
   event("done", fmt::format("{} steps", state_.step));
   return kExitDone;
 }
@@ -267,22 +276,30 @@ int Trainer::run() {
   if (start_.complete) {
     status_.step = job_.train.steps;
     if (leads_) {
+      // A kill may have come between the last checkpoint and this.
+      if (!read_artifact(start_.run_path)) {
+        hand_on(*start_.directory, job_, start_.found->state);
+      }
       log_info("{}: complete, {} steps are done; a larger train.steps continues it",
                start_.run_path.string(), job_.train.steps);
     }
     return kExitDone;
   }
   const int opened = agree(*groups_.world, [this] {
-    data_.emplace(open_dataset(job_));
+    task_ = make_task(job_);
     if (!start_.found) return;
     check_same_data(options_, start_.run_path, start_.found->state.data_fingerprint,
-                    data_->fingerprint());
+                    task_->data_fingerprint());
   });
   if (opened != kExitDone) return opened;
   if (leads_) log_info("backend {}", options_.backend);
-  build();
-  restore();
-  return loop();
+  try {
+    build();
+    restore();
+    return loop();
+  } catch (const AgreedFailure& failure) {
+    return failure.exit_code;
+  }
 }
 
 }  // namespace

@@ -22,8 +22,9 @@
 
 namespace talaria::storage {
 
-// The boxes that this rank holds of the tensors of one group: "param", "adam_m" or "adam_v". Those
-// of all ranks tile every tensor exactly once; empty boxes are left out.
+// The boxes that this rank holds of the tensors of one group: "param", "adam_m" or "adam_v", and
+// with a further model its own, "value_param". Those of all ranks tile every tensor exactly once;
+// empty boxes are left out.
 struct BoxGroup {
   std::string group;
   std::vector<parallel::NamedBox> boxes;
@@ -68,10 +69,11 @@ void commit_checkpoint(const CheckpointRef& ref, const std::filesystem::path& te
 // checksum. Files are not read. A missing root has none.
 std::vector<CheckpointInfo> list_checkpoints(const std::filesystem::path& root);
 
-// Removes the checkpoints beyond the `keep` (>= 1) newest, but never the newest that verifies: it
-// reads kept ones until one does. Returns what it removed.
+// Removes the checkpoints beyond the `keep` (>= 1) newest, but never that of step `also` (-1: none)
+// and never the newest that verifies: it reads kept ones until one does. Returns what it removed.
 std::vector<std::filesystem::path> prune_checkpoints(const std::filesystem::path& root,
-                                                     std::int64_t keep, ThreadPool& pool);
+                                                     std::int64_t keep, ThreadPool& pool,
+                                                     std::int64_t also = -1);
 
 // The weights_hash of a checkpoint with these tensors: over the group "param" only.
 std::string weights_hash(std::span<const TensorRecord> tensors);

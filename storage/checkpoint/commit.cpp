@@ -164,7 +164,8 @@ std::vector<CheckpointInfo> list_checkpoints(const std::filesystem::path& root) 
 }
 
 std::vector<std::filesystem::path> prune_checkpoints(const std::filesystem::path& root,
-                                                     std::int64_t keep, ThreadPool& pool) {
+                                                     std::int64_t keep, ThreadPool& pool,
+                                                     std::int64_t also) {
   TALARIA_CHECK(keep >= 1, "keep {}", keep);
   crash_point("before_prune");
   const std::vector<CheckpointInfo> all = list_checkpoints(root);
@@ -176,7 +177,7 @@ std::vector<std::filesystem::path> prune_checkpoints(const std::filesystem::path
   }
   std::vector<fs::path> removed;
   for (std::size_t i = kept; i < all.size(); ++i) {
-    if (i == newest_good) continue;
+    if (i == newest_good || all[i].step == also) continue;
     const fs::path doomed = removal_name(all[i].path);
     rename_path(all[i].path, doomed);
     sync_directory(root);

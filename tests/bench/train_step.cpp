@@ -194,7 +194,7 @@ Result measure(const Options& options, const launch::Job& job) {
     ThreadPool pool(options.threads > 0 ? options.threads : cores());
     Groups groups{parallel::make_single_communicator(), parallel::make_single_communicator(),
                   parallel::make_single_communicator(), parallel::make_single_communicator()};
-    Engine engine(job, 0, std::move(groups), pool);
+    Engine engine(job, 0, groups, pool);
     // The first step allocates and lets the library build its kernels.
     for (std::int64_t step = 0; step <= job.train.steps; ++step) {
       const model::Batch batch = made_up_batch(job, step);

@@ -109,7 +109,7 @@ EngineRun run_engine(const launch::Job& job, int steps,
       layout.world_size(),
       [&](int rank, parallel::Communicator&) {
         ThreadPool pool(job.cluster.threads_per_rank);
-        Engine engine(job, rank, std::move(all[static_cast<std::size_t>(rank)]), pool);
+        Engine engine(job, rank, all[static_cast<std::size_t>(rank)], pool);
         if (touch) touch(rank, engine);
         RankCounters counters;
         const std::uint64_t bytes_before = engine.groups().data->counters().bytes_sent;

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/start.h"
+
+#include <vector>
+
+#include "cluster/base/error.h"
+#include "cluster/base/log.h"
+#include "cluster/base/text.h"
+#include "storage/checkpoint/reader.h"
+#include "storage/checkpoint/verify.h"
+#include "worker/artifact.h"
+#include "worker/exchange.h"
+
+namespace talaria::worker {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kScalarHead = "value_head.";
+
+fs::path newest_of_run(const std::string& start, const fs::path& folder, ThreadPool& pool) {
+  if (const auto artifact = read_artifact(folder)) {
+    const fs::path chosen = folder / artifact->checkpoint;
+    if (fs::exists(chosen / storage::kManifestName)) return chosen;
+    fail_usage("{}: the run hands on {}, which is gone; train again, or name a checkpoint",
+               in_quotes(start), chosen.string());
+  }
+  const storage::Restored found = storage::find_restorable(folder / "checkpoints", pool);
+  for (const storage::Skipped& each : found.skipped) {
+    log_warning("{}: {}", each.path.string(), each.reason);
+  }
+  if (!found.checkpoint) {
+    fail_usage(
+        "{}: no checkpoint that verifies in {}; name a run directory or a checkpoint's "
+        "folder, or run that stage first",
+        in_quotes(start), (folder / "checkpoints").string());
+  }
+  return found.checkpoint->path;
+}
+
+// Refuses a model of another shape, tensor by tensor.
+void check_shape(const storage::CheckpointReader& reader, const fs::path& checkpoint,
+                 const std::vector<parallel::NamedBox>& boxes) {
+  for (const parallel::NamedBox& box : boxes) {
+    const storage::TensorRecord* tensor = reader.find("param", box.tensor);
+    if (tensor == nullptr) {
+      fail_usage("{}: it has no tensor {}; start from a model of the shape that [model] says",
+                 checkpoint.string(), box.tensor);
+    }
+    if (tensor->global != box.global) {
+      fail_usage(
+          "{}: {} is {} x {}, [model] says {} x {}; make [model] that of the checkpoint, or "
+          "start from another one",
+          checkpoint.string(), box.tensor, tensor->global[0], tensor->global[1], box.global[0],
+          box.global[1]);
+    }
+  }
+}
+
+// A run that resumes must find the frozen weights that it began with.
+void check_same(const Origin& now, const TaskResources& resources) {
+  if (!resources.resumes) return;
+  for (const Origin& then : resources.origins) {
+    if (then.role != now.role || then.weights_hash == now.weights_hash) continue;
+    fail_usage(
+        "start.{}: {} has the weights {}, but the run was started with {} ({}); bring those "
+        "back, or use another --run-dir",
+        now.role, now.checkpoint, now.weights_hash, then.weights_hash, then.checkpoint);
+  }
+}
+
+}  // namespace
+
+fs::path resolve_start(const std::string& start, const fs::path& run_path, ThreadPool& pool) {
+  const std::string stage = launch::started_stage(start);
+  const fs::path folder = stage.empty() ? fs::path(start) : run_path.parent_path() / stage;
+  if (!fs::is_directory(folder)) {
+    fail_usage("{}: {} is no folder; name a run directory or a checkpoint's folder",
+               in_quotes(start), folder.string());
+  }
+  if (fs::exists(folder / storage::kManifestName)) return folder;
+  return newest_of_run(start, folder, pool);
+}
+
+void load_start(const std::string& role, const std::string& start, StartUse use,
+                const TaskResources& resources, Engine& engine) {
+  if (start.empty() || (use == StartUse::kTrained && resources.resumes)) return;
+  parallel::Communicator& world = *resources.groups.world;
+  Origin origin;
+  origin.role = role;
+  agree_or_throw(world, [&] {
+    if (world.rank() != 0) return;
+    origin.checkpoint = resolve_start(start, resources.run_path, resources.pool).string();
+  });
+  origin.checkpoint = broadcast_string(world, origin.checkpoint, 0);
+  agree_or_throw(world, [&] {
+    const storage::CheckpointReader reader(origin.checkpoint);
+    origin.step = reader.manifest().step;
+    origin.weights_hash = reader.manifest().weights_hash;
+    check_same(origin, resources);
+    std::vector<parallel::NamedBox> boxes = engine.stage().parameters().weight_boxes();
+    std::erase_if(boxes, [&](const parallel::NamedBox& box) {
+      return box.tensor.starts_with(kScalarHead) && reader.find("param", box.tensor) == nullptr;
+    });
+    check_shape(reader, origin.checkpoint, boxes);
+    reader.read("param", boxes);
+  });
+  if (world.rank() == 0) {
+    log_info("start.{}: {} (step {}, weights {})", role, origin.checkpoint, origin.step,
+             origin.weights_hash);
+  }
+  if (!resources.resumes) resources.origins.push_back(std::move(origin));
+}
+
+}  // namespace talaria::worker
