@@ -248,10 +248,10 @@ TEST(ValueTerm, Ties) {
 
 TEST(ValueTerm, InsideTheIntervalRoundingClipsNothing) {
   for (int i = 1; i < 2000; ++i) {
-    const double old = 1.0 / 3.0 * i;
-    const double value = old + 0.19 / i;
-    EXPECT_FALSE(value_term(value, old, -1.0, 0.2).clipped);
-    EXPECT_FALSE(value_term(value, old, 1e4, 0.2).clipped);
+    const double old = 0.1 * std::sin(i);
+    const double value = 0.1 * std::cos(i);
+    EXPECT_FALSE(value_term(value, old, -1.0, 0.2).clipped) << value << " " << old;
+    EXPECT_FALSE(value_term(value, old, 1.0, 0.2).clipped) << value << " " << old;
   }
 }
 
