@@ -4,9 +4,11 @@
 #include "worker/rules.h"
 
 #include <chrono>
-#include <limits>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -120,7 +122,11 @@ TEST(TextPattern, NamesTheByteOfAFault) {
 // Every one of these takes exponential, or at least hopeless, time in a matcher without limits.
 TEST(TextPattern, HopelessPatternsEndWithAnError) {
   const std::string many_a(40, 'a');
-  const std::vector<std::pair<std::string, std::string>> cases = {
+  struct Case {
+    std::string pattern;
+    std::string text;
+  };
+  const std::vector<Case> cases = {
       {"(a+)+$", many_a + "b"},
       {"(a|aa)+$", many_a + "b"},
       {"(a|a?)+$", many_a + "b"},
@@ -134,17 +140,17 @@ TEST(TextPattern, HopelessPatternsEndWithAnError) {
       // Each step is one, but a long one.
       {"[ab]*+c|a", std::string(200000, 'a')},
   };
-  for (const auto& [pattern, text] : cases) {
-    const TextPattern compiled(pattern, "t");
+  for (const Case& one : cases) {
+    const TextPattern compiled(one.pattern, "t");
     const auto begin = std::chrono::steady_clock::now();
     const std::string message = message_of<Error>(
-        [&] { compiled.visit_matches(text, [](const PatternMatch&) { return true; }); });
+        [&] { compiled.visit_matches(one.text, [](const PatternMatch&) { return true; }); });
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     EXPECT_THAT(message, AllOf(StartsWith("pattern \""), HasSubstr("match limit exceeded"),
                                HasSubstr("(at most 5000000)")))
-        << pattern;
-    EXPECT_LT(took.count(), 20.0) << pattern;
-    RecordProperty("seconds of " + pattern.substr(0, 8), std::to_string(took.count()));
+        << one.pattern;
+    EXPECT_LT(took.count(), 20.0) << one.pattern;
+    RecordProperty("seconds of " + one.pattern.substr(0, 8), std::to_string(took.count()));
   }
 }
 
@@ -249,6 +255,7 @@ TEST(RuleReward, ManyThreadsScoreAtOnce) {
   const std::string text = "one two three two one two";
   std::vector<std::thread> threads;
   std::vector<double> sums(4);
+  threads.reserve(sums.size());
   for (double& sum : sums) {
     threads.emplace_back([&] {
       for (int i = 0; i < 500; ++i) sum += rule.score(text, "two");
