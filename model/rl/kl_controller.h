@@ -12,7 +12,8 @@ struct KlController {
   bool adaptive = false;
   double target = 6.0;       // nats a response
   double horizon = 10000.0;  // episodes
-  // Returns the coefficient that follows `beta`.
+  // Returns the coefficient that follows `beta`; beta itself where not adaptive. It stays positive
+  // while episodes < 5 horizon. An infinite kl is clipped, NaN gives NaN.
   double next(double beta, double kl, std::int64_t episodes) const;
 };
 

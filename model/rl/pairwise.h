@@ -16,7 +16,8 @@ struct PairwiseResult {
 };
 
 // rewards[k], ranks[k] (the lowest is best): all C(K, 2) pairs of different ranks. Writes
-// d_rewards[k] = d loss / d reward k (in f64).
+// d_rewards[k] = d loss / d reward k (in f64). Pairs are added in the order (0, 1), (0, 2), ...,
+// (1, 2), ... Finite for all finite differences; NaN only from NaN or from two infinities.
 PairwiseResult pairwise_loss(std::span<const double> rewards, std::span<const std::int32_t> ranks,
                              std::span<double> d_rewards);
 

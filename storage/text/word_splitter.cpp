@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/text/word_splitter.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
 #include <simdjson.h>
 
 #include "cluster/base/error.h"
-#include "cluster/base/handle.h"
+#include "storage/text/pcre.h"
 #include "storage/text/utf8.h"
 
 namespace talaria::storage {
@@ -17,18 +15,6 @@ namespace {
 constexpr std::string_view kPattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{WSpace}\p{L}\p{N}]+)"
     R"(|\p{WSpace}+(?!\P{WSpace})|\p{WSpace}+)";
-
-struct CodeTraits {
-  using Handle = pcre2_code*;
-  static Handle empty() { return nullptr; }
-  static void close(Handle code) noexcept { pcre2_code_free(code); }
-};
-
-struct MatchTraits {
-  using Handle = pcre2_match_data*;
-  static Handle empty() { return nullptr; }
-  static void close(Handle data) noexcept { pcre2_match_data_free(data); }
-};
 
 bool is_letter(char c) { return static_cast<unsigned char>((c | 0x20) - 'a') < 26; }
 
@@ -42,45 +28,27 @@ std::size_t plain_word(std::string_view text, std::size_t at) {
   return end > first && ascii_follows ? end - at : 0;
 }
 
-[[noreturn]] void fail_pcre(const char* call, int code) {
-  PCRE2_UCHAR text[256];
-  pcre2_get_error_message(code, text, sizeof text);
-  fail("{}: {} (code {})", call, reinterpret_cast<const char*>(text), code);
-}
-
 }  // namespace
 
 struct WordPattern::Code {
-  UniqueHandle<CodeTraits> handle;
-  bool jit = false;
+  PcreCode pcre;
 };
 
 struct WordSplitter::Match {
-  UniqueHandle<MatchTraits> data;
+  UniqueHandle<PcreMatchTraits> data;
 };
 
 WordPattern::WordPattern() {
-  int error = 0;
-  PCRE2_SIZE offset = 0;
-  auto code = std::make_unique<Code>();
-  code->handle.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(kPattern.data()), kPattern.size(),
-                                   PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr));
-  if (!code->handle) fail_pcre("pcre2_compile", error);
-  const int jit = pcre2_jit_compile(code->handle.get(), PCRE2_JIT_COMPLETE);
-  if (jit != 0 && jit != PCRE2_ERROR_JIT_BADOPTION && jit != PCRE2_ERROR_NOMEMORY) {
-    fail_pcre("pcre2_jit_compile", jit);
-  }
-  code->jit = jit == 0;  // without a JIT, or where pages may not be executable: the interpreter
-  code_ = std::move(code);
+  PcreCode code = compile_pcre(kPattern, PCRE2_UTF | PCRE2_UCP);
+  if (!code.handle) fail_pcre("pcre2_compile", code.error);
+  code_ = std::make_unique<const Code>(Code{std::move(code)});
 }
 
 WordPattern::~WordPattern() = default;
 
 WordSplitter::WordSplitter(std::shared_ptr<const WordPattern> pattern)
-    : pattern_(std::move(pattern)), match_(std::make_unique<Match>()) {
-  match_->data.reset(pcre2_match_data_create_from_pattern(pattern_->code_->handle.get(), nullptr));
-  if (!match_->data) fail("pcre2_match_data_create_from_pattern: out of memory");
-}
+    : pattern_(std::move(pattern)),
+      match_(std::make_unique<Match>(Match{make_match_data(pattern_->code_->pcre)})) {}
 
 WordSplitter::~WordSplitter() = default;
 WordSplitter::WordSplitter(WordSplitter&&) noexcept = default;
@@ -123,7 +91,7 @@ bool WordSplitter::next(std::string_view& word) {
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text_.data()) + stretch_begin_;
   const std::size_t size = stretch_end_ - stretch_begin_;
   const std::size_t from = position_ - stretch_begin_;
-  const WordPattern::Code& code = *pattern_->code_;
+  const PcreCode& code = pattern_->code_->pcre;
   const int rc = code.jit ? pcre2_jit_match(code.handle.get(), subject, size, from, 0,
                                             match_->data.get(), nullptr)
                           : pcre2_match(code.handle.get(), subject, size, from, PCRE2_NO_UTF_CHECK,
