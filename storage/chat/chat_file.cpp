@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <optional>
 
 #include "cluster/base/error.h"
 #include "cluster/base/text.h"
@@ -26,6 +27,23 @@ std::string_view trimmed(std::string_view line) {
   return line.substr(first, line.find_last_not_of(kBlanks) + 1 - first);
 }
 
+// Calls use(line, number) for each line that is not blank, without what stands around it, until one
+// returns false.
+void for_each_line(const std::filesystem::path& file,
+                   const std::function<bool(std::string_view line, std::int64_t number)>& use) {
+  if (!std::filesystem::is_regular_file(file)) {
+    fail_usage("{}: no such file; chat data are .jsonl or .jsonl.zst files", file.string());
+  }
+  LineReader lines(file, file.extension() == ".zst", std::numeric_limits<std::size_t>::max() / 2);
+  std::int64_t number = 0;
+  for (std::string_view line; lines.next(line);) {
+    ++number;
+    if (number == 1 && line.starts_with(kByteOrderMark)) line.remove_prefix(kByteOrderMark.size());
+    line = trimmed(line);
+    if (!line.empty() && !use(line, number)) return;
+  }
+}
+
 // Uses one line or throws SkippedLine; UsageError by spell() makes the line a bad one.
 using UseLine = std::function<void(ChatLine& line, std::uint64_t hash)>;
 
@@ -40,10 +58,10 @@ class LineLoop {
 
   void run(const std::vector<std::filesystem::path>& files, const UseLine& use) {
     for (const std::filesystem::path& file : files) {
-      if (!std::filesystem::is_regular_file(file)) {
-        fail_usage("{}: no such file; chat data are .jsonl or .jsonl.zst files", file.string());
-      }
-      run_file(file, use);
+      for_each_line(file, [&](std::string_view line, std::int64_t number) {
+        use_line(line, use, file, number);
+        return true;
+      });
     }
     if (counts_.used > 0) return;
     fail_usage("{}: no line can be used: {} bad, {} too long, {} without a shared turn, {} equal{}",
@@ -53,23 +71,16 @@ class LineLoop {
   }
 
  private:
-  void run_file(const std::filesystem::path& file, const UseLine& use) {
-    LineReader lines(file, file.extension() == ".zst", std::numeric_limits<std::size_t>::max() / 2);
-    std::int64_t number = 0;
-    for (std::string_view line; lines.next(line);) {
-      ++number;
-      if (number == 1 && line.starts_with(kByteOrderMark)) line.remove_prefix(3);
-      line = trimmed(line);
-      if (line.empty()) continue;
-      try {
-        ChatLine parsed = parser_.parse(line);
-        use(parsed, content_hash(line));
-        ++counts_.used;
-      } catch (const SkippedLine& skipped) {
-        count(skipped.kind(), file, number, skipped.what());
-      } catch (const UsageError& error) {
-        count(Skip::kBad, file, number, error.what());
-      }
+  void use_line(std::string_view line, const UseLine& use, const std::filesystem::path& file,
+                std::int64_t number) {
+    try {
+      ChatLine parsed = parser_.parse(line);
+      use(parsed, content_hash(line));
+      ++counts_.used;
+    } catch (const SkippedLine& skipped) {
+      count(skipped.kind(), file, number, skipped.what());
+    } catch (const UsageError& error) {
+      count(Skip::kBad, file, number, error.what());
     }
   }
 
@@ -159,6 +170,32 @@ Comparison encode_comparison(const ChatLine& line, ChatEncoder& encoder,
 }
 
 }  // namespace
+
+ChatKind kind_of_files(const std::vector<std::filesystem::path>& files) {
+  std::optional<ChatKind> kind;
+  ChatLineParser parser;
+  const auto look = [&](std::string_view line, std::int64_t /*number*/) {
+    try {
+      const ChatLine parsed = parser.parse(line);
+      if (parsed.is_transcripts() || parsed.answers.size() > 1) {
+        kind = ChatKind::kComparisons;
+      } else {
+        kind = parsed.answers.empty() ? ChatKind::kPrompts : ChatKind::kConversations;
+      }
+    } catch (const SkippedLine&) {
+      return true;
+    }
+    return false;
+  };
+  for (const std::filesystem::path& file : files) {
+    if (!kind) for_each_line(file, look);
+  }
+  if (!kind) {
+    fail_usage("{}: no line has a shape of chat data; docs/chat-data.md tells them",
+               files.empty() ? "chat data" : files.front().string());
+  }
+  return *kind;
+}
 
 std::vector<Conversation> read_conversations(const std::vector<std::filesystem::path>& files,
                                              const Tokenizer& tokenizer, const ChatOptions& options,

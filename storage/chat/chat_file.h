@@ -69,6 +69,12 @@ struct ChatCounts {
   std::string first_bad;            // "file:line: reason" of the first of any of these
 };
 
+enum class ChatKind { kConversations, kComparisons, kPrompts };
+
+// What the first line that has one of the shapes is by itself. Throws UsageError: a missing file,
+// no such line.
+ChatKind kind_of_files(const std::vector<std::filesystem::path>& files);
+
 // Each reads all `files` in order (zstd where the name ends in .zst; blank lines are skipped) and
 // replaces `counts`. A conversation file may hold comparisons, of which the best answer (the first
 // of those that tie, or the whole of `chosen`) is the conversation; a prompt file may hold any
