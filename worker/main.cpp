@@ -37,7 +37,7 @@ namespace {
 
 constexpr const char* kHelp =
     "talaria-worker --job JOB.toml       run a job; start it with mpirun -n RANKS\n"
-    "talaria-worker data ...             prepare, encode, decode, inspect text\n"
+    "talaria-worker data ...             prepare, encode, decode, inspect text; chat\n"
     "talaria-worker checkpoint ...       list, show, verify\n"
     "talaria-worker generate ...         continue a prompt with a checkpoint\n"
     "talaria-worker summary --run-dir D  what a run has reached\n"

@@ -29,8 +29,8 @@ struct Foreign {
 const std::vector<Foreign>& worker_commands() {
   static const std::vector<Foreign> commands = {
       {"data",
-       "Prepare, encode, decode and inspect text.",
-       {"prepare", "encode", "decode", "inspect"}},
+       "Prepare, encode, decode and inspect text and chat data.",
+       {"prepare", "encode", "decode", "inspect", "chat"}},
       {"checkpoint", "List, show and verify checkpoints.", {"list", "show", "verify"}},
       {"generate", "Continue a prompt with a checkpoint.", {}},
       {"summary", "Tell what a run has reached.", {}}};

@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <charconv>
 #include <functional>
+#include <limits>
+#include <map>
 #include <thread>
 
 #include <CLI/CLI.hpp>
@@ -15,6 +17,7 @@
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
 #include "cluster/base/log.h"
+#include "storage/chat/chat_summary.h"
 #include "storage/text/inspect.h"
 #include "storage/text/prepare.h"
 #include "storage/text/progress.h"
@@ -135,6 +138,51 @@ void add_prepare(CLI::App& app, PrepareOptions& options, std::string& tokenizer,
   command->add_option("SOURCE", options.sources, "PATH or NAME=PATH")->required();
 }
 
+const std::map<std::string, ChatKind>& chat_kinds() {
+  static const std::map<std::string, ChatKind> kinds = {{"conversations", ChatKind::kConversations},
+                                                        {"comparisons", ChatKind::kComparisons},
+                                                        {"prompts", ChatKind::kPrompts}};
+  return kinds;
+}
+
+CLI::App* add_chat(CLI::App& app, ChatSummaryOptions& options, std::string& kind, bool& as_json) {
+  CLI::App* command = app.add_subcommand(
+      "chat",
+      "Say what .jsonl files of conversations, comparisons or prompts hold: lines used and\n"
+      "left out, tokens, the share of them that is trained. A line is an object with the keys\n"
+      "messages; prompt, completion; prompt, chosen, rejected; chosen, rejected; prompt,\n"
+      "answers [, ranks]; or prompt [, answer]. Bad lines are said on stderr.");
+  options.chat.max_bad_lines = std::numeric_limits<std::int64_t>::max();
+  options.chat.bad_lines_option = "--max-bad";
+  std::vector<std::string> kinds;
+  for (const auto& [name, value] : chat_kinds()) kinds.push_back(name);
+  std::vector<std::string> templates;
+  for (const std::string_view name : template_names()) templates.emplace_back(name);
+  command->add_option("FILE", options.files, ".jsonl or .jsonl.zst")->required();
+  command->add_option("--tokenizer", options.tokenizer, "folder with encoder.json and vocab.bpe")
+      ->required();
+  command->add_option("--template", options.chat.chat_template, "how messages are spelled")
+      ->required()
+      ->check(CLI::IsMember(templates));
+  command->add_option("--as", kind, "what lines are read as; default: what the first line is")
+      ->check(CLI::IsMember(kinds));
+  command->add_option("--max-tokens", options.chat.max_tokens, "longer lines are left out")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--max-bad", options.chat.max_bad_lines, "more bad lines are an error")
+      ->check(CLI::NonNegativeNumber)
+      ->default_str("no limit");
+  command->add_option("--show", options.show, "print so many lines, what is trained in [[ ]]")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--json", as_json, "as JSON");
+  return command;
+}
+
+void run_chat(ChatSummaryOptions options, const std::string& kind, bool as_json) {
+  if (!kind.empty()) options.kind = chat_kinds().at(kind);
+  const ChatSummary summary = summarise_chat(options);
+  write_stdout(as_json ? summary.to_json() : summary.to_text(::isatty(STDOUT_FILENO) == 1));
+}
+
 // Runs `action`; what it throws becomes a line and an exit code.
 int guarded(const std::function<void()>& action) {
   try {
@@ -170,6 +218,9 @@ int data_command(int argc, char** argv) {
   inspect->add_flag("--verify", verify, "read and check every byte");
   inspect->add_flag("--json", as_json, "as JSON");
   inspect->add_option("--tokenizer", tokenizer, "folder; shows the first tokens as text");
+  ChatSummaryOptions chat_options;
+  std::string chat_kind;
+  CLI::App* chat = add_chat(app, chat_options, chat_kind, as_json);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -183,6 +234,8 @@ int data_command(int argc, char** argv) {
       run_encode(tokenizer);
     } else if (app.got_subcommand(decode)) {
       run_decode(tokenizer);
+    } else if (app.got_subcommand(chat)) {
+      run_chat(chat_options, chat_kind, as_json);
     } else {
       const TokenFileSummary summary = inspect_token_file(file, verify, tokenizer);
       write_stdout(as_json ? summary.to_json() : summary.to_text());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line of text: data prepare | encode | decode | inspect.
+// The command line of text: data prepare | encode | decode | inspect | chat.
 #pragma once
 
 namespace talaria::storage {

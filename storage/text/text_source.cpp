@@ -100,9 +100,9 @@ TextSource find_text_source(const std::string& argument) {
 void BadLines::add(const std::filesystem::path& file, std::int64_t line, std::string_view reason) {
   ++count_;
   if (count_ > allowed_) {
-    fail_usage("{}:{}: {}; {} bad {} allowed (--max-bad)", file.string(), line, reason,
+    fail_usage("{}:{}: {}; {} bad {} allowed ({})", file.string(), line, reason,
                allowed_ == 0 ? "no" : fmt::format("{}", allowed_),
-               allowed_ == 1 ? "line is" : "lines are");
+               allowed_ == 1 ? "line is" : "lines are", option_);
   }
   if (quiet_ || count_ > kBadLinesSaid) return;
   log_warning("{}:{}: {}; the line is left out{}", file.string(), line, reason,

@@ -41,8 +41,10 @@ TextSource find_text_source(const std::string& argument);
 // Counts lines that are no documents, says the first of them, and stops at one too many.
 class BadLines {
  public:
-  // `quiet`: counts only, because an earlier pass has said them.
-  explicit BadLines(std::int64_t allowed, bool quiet = false) : allowed_(allowed), quiet_(quiet) {}
+  // `quiet`: counts only, because an earlier pass or another rank has said them. `option`: what
+  // the user sets to allow more, a literal.
+  explicit BadLines(std::int64_t allowed, bool quiet = false, std::string_view option = "--max-bad")
+      : allowed_(allowed), quiet_(quiet), option_(option) {}
   // Throws UsageError "file:line: reason ..." when more than `allowed` were added.
   void add(const std::filesystem::path& file, std::int64_t line, std::string_view reason);
   std::int64_t count() const { return count_; }
@@ -50,6 +52,7 @@ class BadLines {
  private:
   std::int64_t allowed_;
   bool quiet_;
+  std::string_view option_;
   std::int64_t count_ = 0;
 };
 

@@ -15,6 +15,8 @@ void job_file(std::string_view bytes);
 void frames(std::string_view bytes);
 // spec.json, exit.json and rank-NNNNN.exit.json.
 void attempt(std::string_view bytes);
+// A line of a chat file, then its spelling in every template and its ids.
+void chat_line(std::string_view bytes);
 
 struct Target {
   const char* name;  // of the program fuzz_NAME and the folder corpus/NAME

@@ -97,10 +97,12 @@ TEST_F(Command, CompletionIsGoodShell) {
       "COMP_WORDS=(talaria ru); COMP_CWORD=1; _talaria; echo \"first: ${COMPREPLY[*]}\"\n"
       "COMP_WORDS=(talaria run --prog); COMP_CWORD=2; _talaria; echo \"option: ${COMPREPLY[*]}\"\n"
       "COMP_WORDS=(talaria data pre); COMP_CWORD=2; _talaria; echo \"second: ${COMPREPLY[*]}\"\n"
+      "COMP_WORDS=(talaria data ch); COMP_CWORD=2; _talaria; echo \"chat: ${COMPREPLY[*]}\"\n"
       "COMP_WORDS=(talaria coordinator --cra); COMP_CWORD=2; _talaria; echo \"hid: "
       "${COMPREPLY[*]}\"\n";
   const Captured answers = run_captured({"bash"}, 10.0, ask);
-  EXPECT_EQ(answers.out, "first: run\noption: --progress\nsecond: prepare\nhid: \n") << answers.err;
+  EXPECT_EQ(answers.out, "first: run\noption: --progress\nsecond: prepare\nchat: chat\nhid: \n")
+      << answers.err;
   for (const char* shell : {"zsh", "fish"}) {
     EXPECT_THAT(real({"completion", shell}).out, HasSubstr("progress")) << shell;
   }

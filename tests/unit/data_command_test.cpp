@@ -133,6 +133,40 @@ TEST_F(DataCommand, InspectRefusesAForeignTokenizer) {
   EXPECT_THAT(answer.err, HasSubstr("was made with"));
 }
 
+TEST_F(DataCommand, ChatCountsAndShows) {
+  ASSERT_EQ(prepare_small().code, 0);
+  const std::string file =
+      folder_.write("chat.jsonl",
+                    "{\"prompt\": \"77+88=\", \"completion\": \"99\\u001b\"}\nbroken\n"
+                    "{\"prompt\": \"7+8=\", \"completion\": \"9\"}\n");
+  const std::vector<std::string> command = {
+      "chat", file, "--tokenizer", out_ + "/tokenizer", "--template", "plain", "--show", "1"};
+  const Answer text = run(command);
+  EXPECT_EQ(text.code, 0);
+  EXPECT_THAT(text.out, StartsWith(file + ": conversations in the template plain\nused            2"
+                                          "\nbad             1\n"));
+  // Bytes by themselves: 6 + 3 + 1 and 4 + 1 + 1 tokens, of which 4 and 2 are trained.
+  EXPECT_THAT(text.out, HasSubstr("tokens          16 (6 .. 10 a line)\n"
+                                  "trained         6 tokens, 37.5 %\n"));
+  EXPECT_THAT(text.out, HasSubstr("--- 1\n77+88=[[99\\x1b<|endoftext|>]]\n"));
+  EXPECT_THAT(text.out, testing::Not(HasSubstr("--- 2")));
+  EXPECT_THAT(text.err, StartsWith("warning: " + file + ":2: broken JSON"));
+  std::vector<std::string> as_json = command;
+  as_json.insert(as_json.end(), {"--json", "--as", "prompts"});
+  const boost::json::value record = boost::json::parse(run(as_json).out);
+  EXPECT_EQ(record.at("kind").as_string(), "prompts");
+  EXPECT_EQ(record.at("tokens").as_int64(), 10);
+  EXPECT_EQ(record.at("shown").at(0).at(0).at("text").as_string(), "77+88=");
+  std::vector<std::string> strict = command;
+  strict.insert(strict.end(), {"--max-bad", "0"});
+  const Answer refused = run(strict);
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.err, HasSubstr(":2: broken JSON"));
+  EXPECT_THAT(refused.err, HasSubstr("no bad lines are allowed (--max-bad)"));
+  EXPECT_EQ(run({"chat", file, "--tokenizer", out_ + "/tokenizer", "--template", "xml"}).code, 2);
+  EXPECT_EQ(run({"chat", "/none", "--tokenizer", out_ + "/tokenizer", "--template", "hh"}).code, 2);
+}
+
 TEST_F(DataCommand, WrongUsageIsExitCodeTwo) {
   EXPECT_EQ(run({}).code, 2);
   EXPECT_EQ(run({"unknown"}).code, 2);
