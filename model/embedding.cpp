@@ -41,25 +41,26 @@ EmbeddingLayer::EmbeddingLayer(const StageSetup& setup, std::int64_t tokens_offs
       {{0, 0}, {config.context, config.hidden}}, config.context, setup.at.tensor == 0);
 }
 
-void EmbeddingLayer::forward(LayerResources& r, const StepContext& step, std::int64_t first_sample,
-                             IdView ids, TensorView out) const {
+void EmbeddingLayer::forward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
+                             TensorView out) const {
   const std::int64_t c = setup_.config.hidden;
   const std::int64_t rows = setup_.vocab_per_shard();
-  embed(r.stream, ids, r.parameters.weight(tokens_, {setup_.shards() * rows, c}),
+  embed(r.stream, batch.inputs, r.parameters.weight(tokens_, {setup_.shards() * rows, c}),
         setup_.first_shard() * rows, out);
   r.tensor.all_reduce_sum(values(out));
-  position_dropout(r.stream, out, r.parameters.weight(positions_, {setup_.config.context, c}),
-                   setup_.length, step.site(kEmbeddingDropout, first_sample), out);
+  position_dropout(r.stream, out, batch.positions,
+                   r.parameters.weight(positions_, {setup_.config.context, c}), setup_.length,
+                   step.site(kEmbeddingDropout, batch.first_sample), out);
 }
 
-void EmbeddingLayer::backward(LayerResources& r, const StepContext& step, std::int64_t first_sample,
-                              IdView ids, TensorView d) const {
+void EmbeddingLayer::backward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
+                              TensorView d) const {
   const std::int64_t c = setup_.config.hidden;
   const std::int64_t rows = setup_.vocab_per_shard();
-  dropout_backward(r.stream, d, setup_.length, step.site(kEmbeddingDropout, first_sample), d);
-  position_backward(r.stream, d, setup_.length,
-                    r.parameters.gradient(positions_, {setup_.config.context, c}));
-  embed_backward(r.stream, ids, d, setup_.first_shard() * rows,
+  dropout_backward(r.stream, d, setup_.length, step.site(kEmbeddingDropout, batch.first_sample), d);
+  embed_backward(r.stream, batch.positions, d, 0,
+                 r.parameters.gradient(positions_, {setup_.config.context, c}));
+  embed_backward(r.stream, batch.inputs, d, setup_.first_shard() * rows,
                  r.parameters.gradient(tokens_, {setup_.shards() * rows, c}));
 }
 

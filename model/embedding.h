@@ -18,11 +18,11 @@ class EmbeddingLayer {
   // Declares pos_embed; tok_embed lies at `tokens_offset`.
   EmbeddingLayer(const StageSetup& setup, std::int64_t tokens_offset, Parameters& parameters);
 
-  // out [BT, C] from ids [BT]. Collective over tensor.
-  void forward(LayerResources& r, const StepContext& step, std::int64_t first_sample, IdView ids,
+  // out [BT, C] from the batch's inputs and positions. Collective over tensor.
+  void forward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                TensorView out) const;
   // d [BT, C] is used as scratch.
-  void backward(LayerResources& r, const StepContext& step, std::int64_t first_sample, IdView ids,
+  void backward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                 TensorView d) const;
 
  private:

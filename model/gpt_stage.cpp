@@ -65,16 +65,21 @@ TensorView GptStage::tokens_view(HostBuffer<float>& buffer) const {
   return {buffer.data(), {setup_.tokens(), setup_.config.hidden}};
 }
 
-std::int64_t GptStage::first_sample(int micro_batch) const {
-  return setup_.at.data * setup_.samples_per_rank() + micro_batch * setup_.micro_batch;
-}
-
 bool GptStage::ends_group(int micro_batch) const {
   return (micro_batch + 1) % setup_.micro_batches_per_group() == 0;
 }
 
-IdView GptStage::ids_of(const std::vector<std::int32_t>& list, int micro_batch) const {
-  return {list.data() + micro_batch * setup_.tokens(), {setup_.tokens()}};
+MicroBatch GptStage::micro_batch_view(int micro_batch) const {
+  const auto part = [&](const std::vector<std::int32_t>& list) {
+    return IdView(list.data() + micro_batch * setup_.tokens(), {setup_.tokens()});
+  };
+  MicroBatch view;
+  view.first_sample = setup_.at.data * setup_.samples_per_rank() + micro_batch * setup_.micro_batch;
+  view.inputs = part(batch_.inputs);
+  view.targets = part(batch_.targets);
+  view.starts = part(batch_.starts);
+  view.positions = part(positions_);
+  return view;
 }
 
 void GptStage::begin(const StepContext& step, const Batch& batch) {
@@ -84,6 +89,13 @@ void GptStage::begin(const StepContext& step, const Batch& batch) {
                 setup_.micro_batch, setup_.length);
   step_ = step;
   batch_ = batch;
+  positions_.resize(batch.starts.size());
+  for (std::size_t i = 0; i < positions_.size(); ++i) {
+    const auto t = static_cast<std::int32_t>(i % static_cast<std::size_t>(setup_.length));
+    positions_[i] = t - batch.starts[i];
+    TALARIA_CHECK(positions_[i] < setup_.config.context, "position {} of {}", positions_[i],
+                  setup_.config.context);
+  }
   losses_.assign(setup_.is_last() ? static_cast<std::size_t>(batch.samples()) : 0, 0.0);
   if (!step.training) return;
   std::memset(parameters_.gradients(), 0,
@@ -160,17 +172,16 @@ void GptStage::close(int micro_batch) {
 void GptStage::forward(int micro_batch) {
   Context& context = live(micro_batch);
   LayerResources r = resources();
-  const std::int64_t sample = first_sample(micro_batch);
+  const MicroBatch batch = micro_batch_view(micro_batch);
   if (embedding_) {
-    embedding_->forward(r, step_, sample, ids_of(batch_.inputs, micro_batch),
-                        tokens_view(context.input));
+    embedding_->forward(r, step_, batch, tokens_view(context.input));
   }
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    layers_[i].forward(r, step_, sample, context.blocks[i]);
+    layers_[i].forward(r, step_, batch, context.blocks[i]);
   }
   if (!head_) return;
-  head_->forward(r, step_, ids_of(batch_.targets, micro_batch), *context.head,
-                 head_gradient_.data(), losses_.data() + micro_batch * setup_.micro_batch);
+  head_->forward(r, step_, batch.targets, *context.head, head_gradient_.data(),
+                 losses_.data() + micro_batch * setup_.micro_batch);
   if (step_.training && ends_group(micro_batch)) {
     head_fold_->finish_group(stream_, head_gradient_.data());
   }
@@ -179,18 +190,18 @@ void GptStage::forward(int micro_batch) {
 void GptStage::backward(int micro_batch) {
   Context& context = live(micro_batch);
   LayerResources r = resources();
-  const std::int64_t sample = first_sample(micro_batch);
+  const MicroBatch batch = micro_batch_view(micro_batch);
   const TensorView d = tokens_view(context.gradient);
   if (head_) {
     context.gradient.clear();
     head_->backward(r, *context.head, d);
   }
   for (std::size_t i = layers_.size(); i-- > 0;) {
-    layers_[i].backward(r, step_, sample, context.blocks[i], d);
+    layers_[i].backward(r, step_, batch, context.blocks[i], d);
   }
   if (embedding_) {
     // Its gradient is not sent on, so the buffer may be used up; input_gradient is never asked for.
-    embedding_->backward(r, step_, sample, ids_of(batch_.inputs, micro_batch), d);
+    embedding_->backward(r, step_, batch, d);
   }
   if (ends_group(micro_batch)) {
     token_sums_.fold(parameters_.gradients());
@@ -225,9 +236,10 @@ std::vector<float> GptStage::next_logits(std::span<const std::int32_t> ids) {
   open(0);
   Context& context = live(0);
   LayerResources r = resources();
-  embedding_->forward(r, step_, 0, ids_of(batch_.inputs, 0), tokens_view(context.input));
+  const MicroBatch batch = micro_batch_view(0);
+  embedding_->forward(r, step_, batch, tokens_view(context.input));
   for (std::size_t i = 0; i < layers_.size(); ++i)
-    layers_[i].forward(r, step_, 0, context.blocks[i]);
+    layers_[i].forward(r, step_, batch, context.blocks[i]);
   const std::int64_t c = setup_.config.hidden;
   const auto row = static_cast<std::int64_t>(ids.size()) - 1;
   std::vector<float> logits = head_->logits(r, {output(0).data + row * c, {1, c}});

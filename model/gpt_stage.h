@@ -84,9 +84,7 @@ class GptStage : public parallel::Stage {
   std::unique_ptr<Context> make_context() const;
   Context& live(int micro_batch);
   TensorView tokens_view(HostBuffer<float>& buffer) const;
-  // A micro-batch's part of a list of the batch's tokens.
-  IdView ids_of(const std::vector<std::int32_t>& list, int micro_batch) const;
-  std::int64_t first_sample(int micro_batch) const;
+  MicroBatch micro_batch_view(int micro_batch) const;
   LayerResources resources();
   bool ends_group(int micro_batch) const;
 
@@ -106,6 +104,7 @@ class GptStage : public parallel::Stage {
 
   StepContext step_;
   Batch batch_;
+  std::vector<std::int32_t> positions_;  // [samples, T]
   std::vector<double> losses_;
   std::map<int, std::unique_ptr<Context>> live_;
   std::vector<std::unique_ptr<Context>> free_;
