@@ -24,6 +24,7 @@ struct LayerResources {
 // What layers are told about the tokens of a micro-batch, [BT] each.
 struct MicroBatch {
   std::int64_t first_sample = 0;  // in the global batch: names the random bits
+  std::int64_t first_token = 0;   // in the data rank's batch, counted over [samples, T]
   IdView inputs;
   IdView targets;
   IdView starts;

@@ -372,7 +372,8 @@ void cross_entropy_stats(const Stream& stream, ConstTensorView logits, IdView ta
                          std::int64_t first_row, std::int64_t vocab, TensorView stats) {
   expect(stream, "logits", logits, {logits.dim(0), logits.dim(1), logits.dim(2)});
   expect(stream, "targets", targets, {logits.dim(1)});
-  expect(stream, "stats", stats, {logits.dim(0), logits.dim(1), 3});
+  TALARIA_CHECK(stats.dim(2) == 3 || stats.dim(2) == 4, "{} stats", stats.dim(2));
+  expect(stream, "stats", stats, {logits.dim(0), logits.dim(1), stats.dim(2)});
   switch (stream.device) {
     case DeviceKind::kCpu:
       return cpu::cross_entropy_stats(stream, logits, targets, first_row, vocab, stats);
@@ -382,13 +383,14 @@ void cross_entropy_stats(const Stream& stream, ConstTensorView logits, IdView ta
 }
 
 void cross_entropy_losses(const Stream& stream, ConstTensorView stats, TensorView lse,
-                          TensorView losses) {
-  expect(stream, "stats", stats, {stats.dim(0), lse.dim(0), 3});
+                          TensorView losses, TensorView entropies) {
+  expect(stream, "stats", stats, {stats.dim(0), lse.dim(0), entropies ? 4 : 3});
+  if (entropies) expect(stream, "entropies", entropies, {lse.dim(0)});
   expect(stream, "lse", lse, {lse.dim(0)});
   expect(stream, "losses", losses, {lse.dim(0)});
   switch (stream.device) {
     case DeviceKind::kCpu:
-      return cpu::cross_entropy_losses(stream, stats, lse, losses);
+      return cpu::cross_entropy_losses(stream, stats, lse, losses, entropies);
     case DeviceKind::kCuda:
       no_cuda();
   }
@@ -396,13 +398,20 @@ void cross_entropy_losses(const Stream& stream, ConstTensorView stats, TensorVie
 
 void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targets,
                             ConstTensorView lse, std::int64_t first_row, std::int64_t vocab,
-                            float scale) {
+                            ConstTensorView scales, ConstTensorView entropies,
+                            ConstTensorView entropy_scales) {
   expect(stream, "logits", logits, {logits.dim(0), logits.dim(1), logits.dim(2)});
   expect(stream, "targets", targets, {logits.dim(1)});
   expect(stream, "lse", lse, {logits.dim(1)});
+  expect(stream, "scales", scales, {logits.dim(1)});
+  if (entropies) {
+    expect(stream, "entropies", entropies, {logits.dim(1)});
+    expect(stream, "entropy_scales", entropy_scales, {logits.dim(1)});
+  }
   switch (stream.device) {
     case DeviceKind::kCpu:
-      return cpu::cross_entropy_backward(stream, logits, targets, lse, first_row, vocab, scale);
+      return cpu::cross_entropy_backward(stream, logits, targets, lse, first_row, vocab, scales,
+                                         entropies, entropy_scales);
     case DeviceKind::kCuda:
       no_cuda();
   }

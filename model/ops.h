@@ -158,20 +158,27 @@ void position_dropout(const Stream& stream, ConstTensorView x, IdView positions,
 
 // --- cross-entropy over a sharded vocabulary -----------------------------------------------------
 
-// Per shard and row: the maximum, sum of exp(logit - maximum), and the target's logit (-inf where
-// the target lies in another shard). Columns at or beyond `vocab` (padding) do not take part; a
-// shard of padding only gives (-inf, 0, -inf).   logits [V, R, N], targets [R] -> stats [V, R, 3]
+// Per shard and row: the maximum m, sum of exp(logit - m), the target's logit (-inf where the
+// target lies in another shard) and, where stats has a fourth column, sum of exp(logit - m) (logit
+// - m). Columns at or beyond `vocab` (padding) do not take part; a shard of padding only gives
+// (-inf, 0, -inf, 0).   logits [V, R, N], targets [R] -> stats [V, R, 3 | 4]
 // Shard v holds vocabulary rows first_row + v N .. + N.
 void cross_entropy_stats(const Stream& stream, ConstTensorView logits, IdView targets,
                          std::int64_t first_row, std::int64_t vocab, TensorView stats);
 // From the stats of all shards, in order: M = max over shards, Z = tree over shards of
-// z_v exp(m_v - M), loss = M + log Z - logit(target).   stats [All, R, 3] -> lse [R], losses [R]
+// z_v exp(m_v - M), lse = M + log Z, loss = lse - logit(target).
+//   stats [All, R, 3] -> lse [R], losses [R]
+// With stats [All, R, 4] also the entropy H = -sum p log p = log Z - W / Z, W being the tree over
+// shards of exp(m_v - M) (w_v + (m_v - M) z_v).   -> entropies [R], else a view without data
 void cross_entropy_losses(const Stream& stream, ConstTensorView stats, TensorView lse,
-                          TensorView losses);
-// logits <- (exp(logit - lse) - [target]) * scale, 0 for padding, in place.
+                          TensorView losses, TensorView entropies = {});
+// Row r of the gradient, 0 for padding, in place of the logits; scales [R] = dL / dloss:
+//   (p - [target]) scales_r,   p = exp(logit - lse)
+// With entropies and entropy_scales [R] = dL / dH also  - p (log p + H_r) entropy_scales_r.
 void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targets,
                             ConstTensorView lse, std::int64_t first_row, std::int64_t vocab,
-                            float scale);
+                            ConstTensorView scales, ConstTensorView entropies = {},
+                            ConstTensorView entropy_scales = {});
 
 // --- optimizer -----------------------------------------------------------------------------------
 

@@ -46,10 +46,11 @@ void position_dropout(const Stream& stream, ConstTensorView x, IdView positions,
 void cross_entropy_stats(const Stream& stream, ConstTensorView logits, IdView targets,
                          std::int64_t first_row, std::int64_t vocab, TensorView stats);
 void cross_entropy_losses(const Stream& stream, ConstTensorView stats, TensorView lse,
-                          TensorView losses);
+                          TensorView losses, TensorView entropies);
 void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targets,
                             ConstTensorView lse, std::int64_t first_row, std::int64_t vocab,
-                            float scale);
+                            ConstTensorView scales, ConstTensorView entropies,
+                            ConstTensorView entropy_scales);
 void adamw(const Stream& stream, const AdamW& config, TensorView weight, ConstTensorView gradient,
            TensorView m, TensorView v);
 void row_sums_of_squares(const Stream& stream, ConstTensorView x, Tensor<double> sums);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "cluster/base/error.h"
 #include "model/dropout_sites.h"
@@ -34,7 +35,7 @@ class Pass {
     }
   }
 
-  double forward();
+  double forward(const TokenLoss& loss);
   NamedTensors backward();
 
  private:
@@ -106,6 +107,7 @@ class Pass {
   std::vector<std::int32_t> positions_;  // in their segments
   std::vector<Block> blocks_;
   Values last_, normed_, mean_, rstd_, logits_, lse_;
+  Values entropy_, d_nll_, d_entropy_;
 };
 
 Values Pass::forward_block(std::int64_t layer, Values x) {
@@ -196,7 +198,7 @@ Values Pass::backward_block(std::int64_t layer, const Values& dy, NamedTensors& 
   return dx;
 }
 
-double Pass::forward() {
+double Pass::forward(const TokenLoss& loss) {
   const std::int64_t c = hidden();
   Values x = zeros(rows() * c);
   embed(ids(batch_.tokens.inputs), {parameter("tok_embed").data(), {config_.vocab, c}}, 0,
@@ -210,13 +212,13 @@ double Pass::forward() {
   last_ = std::move(x);
   normed_ = normalise(last_, "ln_f", mean_, rstd_);
   logits_ = linear(normed_, parameter("tok_embed"), c, config_.vocab);
-  Values stats = zeros(rows() * 3);
-  Values losses = zeros(rows());
-  lse_ = zeros(rows());
+  Values stats = zeros(rows() * 4);
+  Values nll = zeros(rows());
+  for (Values* of : {&lse_, &entropy_, &d_nll_, &d_entropy_}) *of = zeros(rows());
   cross_entropy_stats({logits_.data(), {1, rows(), config_.vocab}}, ids(batch_.tokens.targets), 0,
-                      config_.vocab, {stats.data(), {1, rows(), 3}});
-  cross_entropy_losses({stats.data(), {1, rows(), 3}}, vector(lse_), vector(losses));
-  return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(rows());
+                      config_.vocab, {stats.data(), {1, rows(), 4}});
+  cross_entropy_losses({stats.data(), {1, rows(), 4}}, vector(lse_), vector(nll), vector(entropy_));
+  return loss(nll, entropy_, d_nll_, d_entropy_);
 }
 
 NamedTensors Pass::backward() {
@@ -225,7 +227,8 @@ NamedTensors Pass::backward() {
   for (const auto& [name, count] : gpt_tensors(config_)) gradients[name] = zeros(count);
   Values dlogits = logits_;
   cross_entropy_backward({dlogits.data(), {1, rows(), config_.vocab}}, ids(batch_.tokens.targets),
-                         vector(lse_), 0, config_.vocab, 1.0 / static_cast<double>(rows()));
+                         vector(lse_), 0, config_.vocab, vector(std::as_const(d_nll_)),
+                         vector(std::as_const(entropy_)), vector(std::as_const(d_entropy_)));
   const Values dnormed = linear_backward(dlogits, normed_, parameter("tok_embed"), c, config_.vocab,
                                          gradients["tok_embed"]);
   Values dx = zeros(rows() * c);
@@ -267,12 +270,23 @@ std::map<std::string, std::int64_t> gpt_tensors(const GptConfig& config) {
 }
 
 double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
-                NamedTensors* gradients) {
+                const TokenLoss& loss, NamedTensors* gradients) {
   check_batch(batch.tokens);
   Pass pass(config, parameters, batch);
-  const double loss = pass.forward();
+  const double value = pass.forward(loss);
   if (gradients != nullptr) *gradients = pass.backward();
-  return loss;
+  return value;
+}
+
+double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
+                NamedTensors* gradients) {
+  const TokenLoss mean = [](std::span<const double> nll, std::span<const double>,
+                            std::span<double> d_nll, std::span<double>) {
+    const auto count = static_cast<double>(nll.size());
+    std::fill(d_nll.begin(), d_nll.end(), 1.0 / count);
+    return std::accumulate(nll.begin(), nll.end(), 0.0) / count;
+  };
+  return gpt_loss(config, parameters, batch, mean, gradients);
 }
 
 }  // namespace talaria::model::ref

@@ -6,7 +6,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,8 +32,15 @@ struct GptBatch {
 // Every parameter's number of elements.
 std::map<std::string, std::int64_t> gpt_tensors(const GptConfig& config);
 
-// Mean cross-entropy over all B T targets, whatever their weights. With `gradients`, its gradient
-// by every parameter (overwritten).
+// A loss of all tokens' nll = -log p(target) and entropies, [B T] each. Returns it and writes its
+// derivatives.
+using TokenLoss = std::function<double(std::span<const double> nll, std::span<const double> entropy,
+                                       std::span<double> d_nll, std::span<double> d_entropy)>;
+
+// The loss of a batch. With `gradients`, its gradient by every parameter (overwritten).
+double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
+                const TokenLoss& loss, NamedTensors* gradients = nullptr);
+// Of the mean cross-entropy over all B T targets, whatever their weights.
 double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
                 NamedTensors* gradients = nullptr);
 

@@ -37,9 +37,10 @@ void position_dropout(In x, IdView positions, In table, std::int64_t length, con
                       Out y);
 void cross_entropy_stats(In logits, IdView targets, std::int64_t first_row, std::int64_t vocab,
                          Out stats);
-void cross_entropy_losses(In stats, Out lse, Out losses);
+void cross_entropy_losses(In stats, Out lse, Out losses, Out entropies = {});
 void cross_entropy_backward(Out logits, IdView targets, In lse, std::int64_t first_row,
-                            std::int64_t vocab, double scale);
+                            std::int64_t vocab, In scales, In entropies = {},
+                            In entropy_scales = {});
 void adamw(const AdamW& config, Out weight, In gradient, Out m, Out v);
 void row_sums_of_squares(In x, Out sums);
 

@@ -226,9 +226,9 @@ void Bench::head() {
   bytes("cross_entropy_stats", chunk * columns,
         [&] { cross_entropy_stats(stream_, logits, targets, 0, columns, stats); });
   logits = tensor({1, chunk, columns});
-  TensorView lse = tensor({chunk});
+  TensorView lse = tensor({chunk}), scales = tensor({chunk});
   bytes("cross_entropy_backward", 2 * chunk * columns,
-        [&] { cross_entropy_backward(stream_, logits, targets, lse, 0, columns, 1e-3F); });
+        [&] { cross_entropy_backward(stream_, logits, targets, lse, 0, columns, scales); });
   TensorView table = tensor({columns, s_.hidden}), x = tensor({n, s_.hidden});
   const IdView inputs(ids.data(), {n});
   bytes("embed", 2 * n * s_.hidden, [&] { embed(stream_, inputs, table, 0, x); });

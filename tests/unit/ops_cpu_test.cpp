@@ -455,6 +455,50 @@ TEST(CpuEmbedding, AbsentRowsArePlusZero) {
   EXPECT_FALSE(std::signbit(y));
 }
 
+// `width` 4: with entropies.
+void check_cross_entropy(Random& random, Twin& logits, IdView ids, std::int64_t vocab,
+                         std::int64_t width) {
+  const std::int64_t rows = ids.dim(0);
+  Twin stats({logits.dims[0], rows, width});
+  Twin lse({rows});
+  Twin losses({rows});
+  Twin entropies({rows});
+  cross_entropy_stats({}, logits.f(), ids, 0, vocab, stats.f());
+  ref::cross_entropy_stats(logits.d(), ids, 0, vocab, stats.d());
+  for (std::size_t i = 0; i < stats.f32.size(); ++i) {
+    if (std::isinf(stats.f64[i])) {
+      ASSERT_EQ(stats.f32[i], -std::numeric_limits<float>::infinity());
+    } else {
+      ASSERT_NEAR(stats.f32[i], stats.f64[i], 1e-6 * std::abs(stats.f64[i]));
+    }
+  }
+  const bool with = width == 4;
+  compare(
+      describe("losses", stats.dims), {&lse, &losses, &entropies}, 2e-6,
+      [&](const Stream& s) {
+        cross_entropy_losses(s, stats.f(), lse.f(), losses.f(),
+                             with ? entropies.f() : TensorView());
+      },
+      [&] {
+        ref::cross_entropy_losses(stats.d(), lse.d(), losses.d(),
+                                  with ? entropies.d() : Tensor<double>());
+      });
+  Twin scales = random.normal({rows});
+  Twin entropy_scales = random.normal({rows});
+  compare(
+      describe("cross_entropy_backward", logits.dims), {&logits}, 1e-5,
+      [&](const Stream& s) {
+        cross_entropy_backward(s, logits.f(), ids, lse.f(), 0, vocab, scales.f(),
+                               with ? entropies.f() : TensorView(),
+                               with ? entropy_scales.f() : TensorView());
+      },
+      [&] {
+        ref::cross_entropy_backward(logits.d(), ids, lse.d(), 0, vocab, scales.d(),
+                                    with ? entropies.d() : Tensor<double>(),
+                                    with ? entropy_scales.d() : Tensor<double>());
+      });
+}
+
 TEST(CpuCrossEntropy, MatchesRefWithPadding) {
   Random random(14);
   for (const std::int64_t shards : {1, 2, 4}) {
@@ -464,29 +508,10 @@ TEST(CpuCrossEntropy, MatchesRefWithPadding) {
       const std::int64_t rows = 21;
       const std::vector<std::int32_t> targets = random.ids(rows, static_cast<std::int32_t>(vocab));
       const IdView ids(targets.data(), {rows});
-      Twin logits = random.normal({shards, rows, columns}, 4.0F);
-      Twin stats({shards, rows, 3});
-      Twin lse({rows});
-      Twin losses({rows});
-      cross_entropy_stats({}, logits.f(), ids, 0, vocab, stats.f());
-      ref::cross_entropy_stats(logits.d(), ids, 0, vocab, stats.d());
-      for (std::size_t i = 0; i < stats.f32.size(); ++i) {
-        if (std::isinf(stats.f64[i])) {
-          ASSERT_EQ(stats.f32[i], -std::numeric_limits<float>::infinity());
-        } else {
-          ASSERT_NEAR(stats.f32[i], stats.f64[i], 1e-6 * std::abs(stats.f64[i]));
-        }
+      for (const std::int64_t width : {3, 4}) {
+        Twin logits = random.normal({shards, rows, columns}, 4.0F);
+        check_cross_entropy(random, logits, ids, vocab, width);
       }
-      compare(
-          describe("losses", logits.dims), {&lse, &losses}, 1e-6,
-          [&](const Stream& s) { cross_entropy_losses(s, stats.f(), lse.f(), losses.f()); },
-          [&] { ref::cross_entropy_losses(stats.d(), lse.d(), losses.d()); });
-      compare(
-          describe("cross_entropy_backward", logits.dims), {&logits}, 1e-5,
-          [&](const Stream& s) {
-            cross_entropy_backward(s, logits.f(), ids, lse.f(), 0, vocab, 0.25F);
-          },
-          [&] { ref::cross_entropy_backward(logits.d(), ids, lse.d(), 0, vocab, 0.25); });
     }
   }
 }
@@ -500,26 +525,27 @@ TEST(CpuCrossEntropy, HoldingFewerShardsDoesNotChangeBits) {
   const std::vector<std::int32_t> targets = random.ids(rows, static_cast<std::int32_t>(vocab));
   const IdView ids(targets.data(), {rows});
   Twin logits = random.normal({4, rows, columns}, 3.0F);
-  Twin whole({4, rows, 3});
+  Twin whole({4, rows, 4});
   cross_entropy_stats({}, logits.f(), ids, 0, vocab, whole.f());
   for (const std::int64_t held : {1, 2}) {
-    Twin parts({4, rows, 3});
+    Twin parts({4, rows, 4});
     for (std::int64_t v = 0; v < 4; v += held) {
       cross_entropy_stats(
           {}, TensorView(logits.f32.data() + v * rows * columns, {held, rows, columns}), ids,
-          v * columns, vocab, TensorView(parts.f32.data() + v * rows * 3, {held, rows, 3}));
+          v * columns, vocab, TensorView(parts.f32.data() + v * rows * 4, {held, rows, 4}));
     }
     EXPECT_EQ(parts.f32, whole.f32);
   }
   Twin lse({rows});
   Twin losses({rows});
-  cross_entropy_losses({}, whole.f(), lse.f(), losses.f());
+  Twin entropies({rows});
+  cross_entropy_losses({}, whole.f(), lse.f(), losses.f(), entropies.f());
   for (std::int64_t row = 0; row < rows; ++row) {
-    float maximum = whole.f32[static_cast<std::size_t>(row * 3)];
-    float target = whole.f32[static_cast<std::size_t>(row * 3 + 2)];
+    float maximum = whole.f32[static_cast<std::size_t>(row * 4)];
+    float target = whole.f32[static_cast<std::size_t>(row * 4 + 2)];
     for (std::int64_t v = 1; v < 4; ++v) {
-      maximum = std::max(maximum, whole.f32[static_cast<std::size_t>((v * rows + row) * 3)]);
-      target = std::max(target, whole.f32[static_cast<std::size_t>((v * rows + row) * 3 + 2)]);
+      maximum = std::max(maximum, whole.f32[static_cast<std::size_t>((v * rows + row) * 4)]);
+      target = std::max(target, whole.f32[static_cast<std::size_t>((v * rows + row) * 4 + 2)]);
     }
     EXPECT_NEAR(losses.f32[static_cast<std::size_t>(row)],
                 lse.f32[static_cast<std::size_t>(row)] - target, 0.0);
@@ -537,12 +563,26 @@ TEST(CpuCrossEntropy, ExtremeLogits) {
                             {-infinity, 88.0F, 88.0F},
                             {std::nanf(""), 0.0F, 0.0F}};
   std::memcpy(logits.f32.data(), rows, sizeof rows);
-  Twin stats({1, 4, 3});
+  Twin stats({1, 4, 4});
   Twin lse({4});
   Twin losses({4});
+  Twin entropies({4});
+  const std::vector<float> ones(4, 1.0F);
   cross_entropy_stats({}, logits.f(), ids, 0, 3, stats.f());
-  cross_entropy_losses({}, stats.f(), lse.f(), losses.f());
-  cross_entropy_backward({}, logits.f(), ids, lse.f(), 0, 3, 1.0F);
+  cross_entropy_losses({}, stats.f(), lse.f(), losses.f(), entropies.f());
+  Twin both = logits;
+  cross_entropy_backward({}, logits.f(), ids, lse.f(), 0, 3, ConstTensorView(ones.data(), {4}));
+  cross_entropy_backward({}, both.f(), ids, lse.f(), 0, 3, ConstTensorView(ones.data(), {4}),
+                         entropies.f(), ConstTensorView(ones.data(), {4}));
+  // Probabilities of 0 have no entropy and no gradient, however far below they lie.
+  EXPECT_EQ(entropies.f32[0], 0.0F);
+  EXPECT_NEAR(entropies.f32[1], std::log(3.0), 1e-5);
+  EXPECT_NEAR(entropies.f32[2], std::log(2.0), 1e-5);
+  EXPECT_TRUE(std::isnan(entropies.f32[3]));
+  for (std::size_t i = 0; i < 9; ++i) {
+    if (i / 3 == 1) continue;  // its probabilities do not add up to 1
+    EXPECT_NEAR(both.f32[i], logits.f32[i], 1e-5) << i;
+  }
   EXPECT_EQ(losses.f32[0], 0.0F);
   EXPECT_EQ(lse.f32[1], -1e38F);
   EXPECT_NEAR(losses.f32[2], std::log(2.0), 1e-5);

@@ -243,30 +243,44 @@ TEST(RefGradients, CrossEntropy) {
     const std::vector<std::int32_t> targets = {0, 2, static_cast<std::int32_t>(vocab - 1)};
     const IdView ids(targets.data(), {3});
     Twin logits = random.normal({shards, 3, columns}, 2.0F);
-    Twin stats({shards, 3, 3});
+    Twin stats({shards, 3, 4});
     Twin lse({3});
     Twin losses({3});
+    Twin entropies({3});
+    Twin scales = random.normal({3});
+    Twin entropy_scales = random.normal({3});
     const auto loss = [&] {
       ref::cross_entropy_stats(logits.d(), ids, 0, vocab, stats.d());
-      ref::cross_entropy_losses(stats.d(), lse.d(), losses.d());
-      return 0.5 * (losses.f64[0] + losses.f64[1] + losses.f64[2]);
+      ref::cross_entropy_losses(stats.d(), lse.d(), losses.d(), entropies.d());
+      return dot(losses.f64, scales.f64) + dot(entropies.f64, entropy_scales.f64);
     };
     loss();
     Twin dlogits = logits;
-    ref::cross_entropy_backward(dlogits.d(), ids, lse.d(), 0, vocab, 0.5);
+    ref::cross_entropy_backward(dlogits.d(), ids, lse.d(), 0, vocab, scales.d(), entropies.d(),
+                                entropy_scales.d());
     expect_gradient("logits", logits.f64, dlogits.f64, loss);
+    // Without entropies: the first term alone.
+    std::fill(entropy_scales.f64.begin(), entropy_scales.f64.end(), 0.0);
+    Twin plain = logits;
+    Twin with_zeros = logits;
+    ref::cross_entropy_backward(plain.d(), ids, lse.d(), 0, vocab, scales.d());
+    ref::cross_entropy_backward(with_zeros.d(), ids, lse.d(), 0, vocab, scales.d(), entropies.d(),
+                                entropy_scales.d());
+    EXPECT_EQ(plain.f64, with_zeros.f64);
   }
 }
 
 TEST(RefCrossEntropy, UniformLogitsCostTheLogOfTheVocabulary) {
   const std::int32_t target = 4;
   Twin logits({2, 1, 8});
-  Twin stats({2, 1, 3});
+  Twin stats({2, 1, 4});
   double lse = 0.0;
   double loss = 0.0;
+  double entropy = 0.0;
   ref::cross_entropy_stats(logits.d(), IdView(&target, {1}), 0, 11, stats.d());
-  ref::cross_entropy_losses(stats.d(), Out(&lse, {1}), Out(&loss, {1}));
+  ref::cross_entropy_losses(stats.d(), Out(&lse, {1}), Out(&loss, {1}), Out(&entropy, {1}));
   EXPECT_NEAR(loss, std::log(11.0), 1e-14);
+  EXPECT_NEAR(entropy, std::log(11.0), 1e-14);
 }
 
 // Against the closed form after one step from zero moments: w - lr (sign(g) + decay w).
