@@ -143,8 +143,8 @@ void sum_partials(LayerResources& r, TensorView partial, TensorView out) {
   r.tensor.all_reduce_sum(std::span(out.data, static_cast<std::size_t>(out.count())));
 }
 
-void TransformerBlock::forward(LayerResources& r, const StepContext& step,
-                               std::int64_t first_sample, BlockContext& ctx) const {
+void TransformerBlock::forward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
+                               BlockContext& ctx) const {
   const GptConfig& config = setup_.config;
   const std::int64_t c = config.hidden;
   const std::int64_t v = setup_.shards();
@@ -161,12 +161,13 @@ void TransformerBlock::forward(LayerResources& r, const StepContext& step,
             ctx.normed1, ctx.mean1, ctx.rstd1);
   matmul_nt(r.stream, as_items(ctx.normed1), p.weight(qkv_weight_, {v, 3 * cv, c}), ctx.qkv);
   add_bias(r.stream, ctx.qkv, p.weight(qkv_bias_, {v, 3 * cv}));
-  attention(r.stream, ctx.qkv, attention_shape(),
-            step.site(attention_dropout(layer_), first_sample), ctx.heads, ctx.lse);
+  attention(r.stream, ctx.qkv, batch.starts, attention_shape(),
+            step.site(attention_dropout(layer_), batch.first_sample), ctx.heads, ctx.lse);
   matmul_nt(r.stream, ctx.heads, p.weight(proj_weight_, {v, c, cv}), partial);
   sum_partials(r, partial, summed);
   bias_dropout_residual(r.stream, summed, p.weight(proj_bias_.offset, {c}), ctx.x, setup_.length,
-                        step.site(attention_residual_dropout(layer_), first_sample), ctx.middle);
+                        step.site(attention_residual_dropout(layer_), batch.first_sample),
+                        ctx.middle);
 
   layernorm(r.stream, ctx.middle, p.weight(ln2_weight_.offset, {c}),
             p.weight(ln2_bias_.offset, {c}), ctx.normed2, ctx.mean2, ctx.rstd2);
@@ -176,19 +177,18 @@ void TransformerBlock::forward(LayerResources& r, const StepContext& step,
   matmul_nt(r.stream, ctx.gelu, p.weight(mlp_weight_, {v, c, fv}), partial);
   sum_partials(r, partial, summed);
   bias_dropout_residual(r.stream, summed, p.weight(mlp_bias_.offset, {c}), ctx.middle,
-                        setup_.length, step.site(mlp_residual_dropout(layer_), first_sample),
+                        setup_.length, step.site(mlp_residual_dropout(layer_), batch.first_sample),
                         ctx.out);
 }
 
-void TransformerBlock::backward(LayerResources& r, const StepContext& step,
-                                std::int64_t first_sample, const BlockContext& ctx,
-                                TensorView d) const {
-  mlp_backward_half(r, step, first_sample, ctx, d);
-  attention_backward_half(r, step, first_sample, ctx, d);
+void TransformerBlock::backward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
+                                const BlockContext& ctx, TensorView d) const {
+  mlp_backward_half(r, step, batch, ctx, d);
+  attention_backward_half(r, step, batch, ctx, d);
 }
 
 void TransformerBlock::mlp_backward_half(LayerResources& r, const StepContext& step,
-                                         std::int64_t first_sample, const BlockContext& ctx,
+                                         const MicroBatch& batch, const BlockContext& ctx,
                                          TensorView d) const {
   const std::int64_t c = setup_.config.hidden;
   const std::int64_t v = setup_.shards();
@@ -200,7 +200,7 @@ void TransformerBlock::mlp_backward_half(LayerResources& r, const StepContext& s
   const TensorView partial = r.arena.take({setup_.items(), v, setup_.rows_per_item(), c});
 
   dropout_backward(r.stream, d, setup_.length,
-                   step.site(mlp_residual_dropout(layer_), first_sample), d_branch);
+                   step.site(mlp_residual_dropout(layer_), batch.first_sample), d_branch);
   token_sums(r.stream, d_branch, setup_.length, r.token_sums.view(mlp_bias_.sums));
   matmul_tn_add(r.stream, as_items(d_branch), ctx.gelu, p.gradient(mlp_weight_, {v, c, fv}));
   matmul_nn(r.stream, as_items(d_branch), p.weight(mlp_weight_, {v, c, fv}), d_fc);
@@ -215,7 +215,7 @@ void TransformerBlock::mlp_backward_half(LayerResources& r, const StepContext& s
 }
 
 void TransformerBlock::attention_backward_half(LayerResources& r, const StepContext& step,
-                                               std::int64_t first_sample, const BlockContext& ctx,
+                                               const MicroBatch& batch, const BlockContext& ctx,
                                                TensorView d) const {
   const std::int64_t c = setup_.config.hidden;
   const std::int64_t v = setup_.shards();
@@ -228,12 +228,13 @@ void TransformerBlock::attention_backward_half(LayerResources& r, const StepCont
   const TensorView partial = r.arena.take({setup_.items(), v, setup_.rows_per_item(), c});
 
   dropout_backward(r.stream, d, setup_.length,
-                   step.site(attention_residual_dropout(layer_), first_sample), d_branch);
+                   step.site(attention_residual_dropout(layer_), batch.first_sample), d_branch);
   token_sums(r.stream, d_branch, setup_.length, r.token_sums.view(proj_bias_.sums));
   matmul_tn_add(r.stream, as_items(d_branch), ctx.heads, p.gradient(proj_weight_, {v, c, cv}));
   matmul_nn(r.stream, as_items(d_branch), p.weight(proj_weight_, {v, c, cv}), d_heads);
-  attention_backward(r.stream, d_heads, ctx.qkv, ctx.heads, ctx.lse, attention_shape(),
-                     step.site(attention_dropout(layer_), first_sample), d_qkv);
+  attention_backward(r.stream, d_heads, ctx.qkv, batch.starts, ctx.heads, ctx.lse,
+                     attention_shape(), step.site(attention_dropout(layer_), batch.first_sample),
+                     d_qkv);
   add_bias_backward(r.stream, d_qkv, p.gradient(qkv_bias_, {v, 3 * cv}));
   matmul_tn_add(r.stream, d_qkv, as_items(ctx.normed1), p.gradient(qkv_weight_, {v, 3 * cv, c}));
   matmul_nn(r.stream, d_qkv, p.weight(qkv_weight_, {v, 3 * cv, c}), partial);

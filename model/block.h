@@ -21,6 +21,16 @@ struct LayerResources {
   Arena& arena;
 };
 
+// What layers are told about the tokens of a micro-batch, [BT] each.
+struct MicroBatch {
+  std::int64_t first_sample = 0;  // in the global batch: names the random bits
+  std::int64_t first_token = 0;   // in the data rank's batch, counted over [samples, T]
+  IdView inputs;
+  IdView targets;
+  IdView starts;
+  IdView positions;  // in the segment: t - starts[t]
+};
+
 // Activations of one micro-batch. n items of R rows (B T = n R tokens), V local shards.
 struct BlockContext {
   TensorView x;             // [BT, C]  input; a view of the layer below's output
@@ -48,11 +58,11 @@ class TransformerBlock {
   BlockContext make_context(float* buffer, std::int64_t* used = nullptr) const;
 
   // ctx.out from ctx.x. Collective over tensor.
-  void forward(LayerResources& r, const StepContext& step, std::int64_t first_sample,
+  void forward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                BlockContext& ctx) const;
   // d [BT, C]: on entry the gradient of ctx.out, on return that of ctx.x. Parameter gradients
   // accumulate. Collective over tensor.
-  void backward(LayerResources& r, const StepContext& step, std::int64_t first_sample,
+  void backward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                 const BlockContext& ctx, TensorView d) const;
 
  private:
@@ -61,10 +71,9 @@ class TransformerBlock {
     std::int64_t offset = 0;
     std::size_t sums = 0;
   };
-  void attention_backward_half(LayerResources& r, const StepContext& step,
-                               std::int64_t first_sample, const BlockContext& ctx,
-                               TensorView d) const;
-  void mlp_backward_half(LayerResources& r, const StepContext& step, std::int64_t first_sample,
+  void attention_backward_half(LayerResources& r, const StepContext& step, const MicroBatch& batch,
+                               const BlockContext& ctx, TensorView d) const;
+  void mlp_backward_half(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                          const BlockContext& ctx, TensorView d) const;
   AttentionShape attention_shape() const;
   TensorView as_items(const TensorView& tokens) const;  // [BT, C] -> [n, 1, R, C]

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two ends of the model, over a vocabulary cut into shards: the embedding on the first stage
-// and the tied head with its loss on the last.
+// The beginning of the model, on the first stage: token embedding, over a vocabulary cut into
+// shards, and positions.
 #pragma once
-
-#include <vector>
 
 #include "model/block.h"
 
@@ -18,57 +16,17 @@ class EmbeddingLayer {
   // Declares pos_embed; tok_embed lies at `tokens_offset`.
   EmbeddingLayer(const StageSetup& setup, std::int64_t tokens_offset, Parameters& parameters);
 
-  // out [BT, C] from ids [BT]. Collective over tensor.
-  void forward(LayerResources& r, const StepContext& step, std::int64_t first_sample, IdView ids,
+  // out [BT, C] from the batch's inputs and positions. Collective over tensor.
+  void forward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                TensorView out) const;
   // d [BT, C] is used as scratch.
-  void backward(LayerResources& r, const StepContext& step, std::int64_t first_sample, IdView ids,
+  void backward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                 TensorView d) const;
 
  private:
   StageSetup setup_;
   std::int64_t tokens_;
   std::int64_t positions_;
-};
-
-// ln_f, the product with the token embedding, and the mean cross-entropy. The product's gradients
-// are taken in the forward pass, a chunk of rows at a time, so that all the logits are never
-// stored.
-class LanguageModelHead {
- public:
-  struct Context {
-    TensorView x;  // [BT, C] input; a view of the last block's output, or the stage's input
-    TensorView mean, rstd;  // [BT]
-    HostBuffer<float> buffer;
-    TensorView d_normed;  // [BT, C] gradient of ln_f's output
-  };
-
-  LanguageModelHead(const StageSetup& setup, std::int64_t tokens_offset, Parameters& parameters,
-                    TokenSums& token_sums);
-
-  Context make_context() const;
-
-  // losses[s] = sum over the tokens of sample s of -log p(target), in f64, for each sample of the
-  // micro-batch. In training also accumulates `d_tokens` [V, Vocab/Vall, C], the embedding's
-  // gradient as a head, and prepares backward(). Collective over tensor.
-  void forward(LayerResources& r, const StepContext& step, IdView targets, Context& ctx,
-               float* d_tokens, double* losses) const;
-  // d [BT, C] += gradient of ctx.x.
-  void backward(LayerResources& r, const Context& ctx, TensorView d) const;
-
-  // Logits of one row, gathered over the tensor group: x [1, C] -> logits [vocab]. Collective.
-  std::vector<float> logits(LayerResources& r, TensorView x) const;
-
- private:
-  void gather_stats(LayerResources& r, const TensorView& local, const TensorView& all) const;
-  std::int64_t chunk_rows() const;
-
-  StageSetup setup_;
-  std::int64_t tokens_;
-  std::int64_t gain_;
-  std::int64_t bias_;
-  std::size_t gain_sums_;
-  std::size_t bias_sums_;
 };
 
 }  // namespace talaria::model

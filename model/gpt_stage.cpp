@@ -38,15 +38,16 @@ GptStage::GptStage(const StageSetup& setup, parallel::Communicator& tensor, Stre
   for (std::int64_t l = setup_.first_layer; l < setup_.last_layer; ++l) {
     layers_.emplace_back(setup_, l, parameters_, token_sums_);
   }
-  if (setup_.is_last()) head_.emplace(setup_, tokens_offset_, parameters_, token_sums_);
+  if (setup_.is_last()) {
+    auto head =
+        std::make_unique<LanguageModelHead>(setup_, tokens_offset_, parameters_, token_sums_);
+    language_head_ = head.get();
+    head_ = std::move(head);
+  }
   parameters_.allocate();
   token_sums_.allocate();
   parameters_.initialise(setup_.seed, pool());
   fold_.emplace(parameters_.count(), setup_.local_groups());
-  if (setup_.is_last()) {
-    head_fold_.emplace(tokens_count(), setup_.local_groups());
-    head_gradient_ = HostBuffer<float>(tokens_count());
-  }
 }
 
 std::int64_t GptStage::tokens_count() const {
@@ -54,7 +55,7 @@ std::int64_t GptStage::tokens_count() const {
 }
 
 float* GptStage::separate_head_gradient() {
-  return setup_.is_first() && setup_.is_last() ? head_gradient_.data() : nullptr;
+  return setup_.is_first() && head_ ? head_->tied_gradient() : nullptr;
 }
 
 LayerResources GptStage::resources() {
@@ -65,36 +66,50 @@ TensorView GptStage::tokens_view(HostBuffer<float>& buffer) const {
   return {buffer.data(), {setup_.tokens(), setup_.config.hidden}};
 }
 
-std::int64_t GptStage::first_sample(int micro_batch) const {
-  return setup_.at.data * setup_.samples_per_rank() + micro_batch * setup_.micro_batch;
-}
-
 bool GptStage::ends_group(int micro_batch) const {
   return (micro_batch + 1) % setup_.micro_batches_per_group() == 0;
 }
 
-IdView GptStage::ids_of(const std::vector<std::int32_t>& list, int micro_batch) const {
-  return {list.data() + micro_batch * setup_.tokens(), {setup_.tokens()}};
+MicroBatch GptStage::micro_batch_view(int micro_batch) const {
+  const auto part = [&](const std::vector<std::int32_t>& list) {
+    return IdView(list.data() + micro_batch * setup_.tokens(), {setup_.tokens()});
+  };
+  MicroBatch view;
+  view.first_sample = setup_.at.data * setup_.samples_per_rank() + micro_batch * setup_.micro_batch;
+  view.first_token = micro_batch * setup_.tokens();
+  view.inputs = part(batch_.inputs);
+  view.targets = part(batch_.targets);
+  view.starts = part(batch_.starts);
+  view.positions = part(positions_);
+  return view;
 }
 
-void GptStage::begin(const StepContext& step, const Batch& batch) {
+void GptStage::begin(const StepContext& step, const Batch& batch, const PassObjective& objective) {
   check_batch(batch);
   TALARIA_CHECK(batch.length == setup_.length && batch.samples() % setup_.micro_batch == 0,
                 "{} rows of {} tokens in micro-batches of {} x {}", batch.samples(), batch.length,
                 setup_.micro_batch, setup_.length);
   step_ = step;
   batch_ = batch;
-  losses_.assign(setup_.is_last() ? static_cast<std::size_t>(batch.samples()) : 0, 0.0);
+  positions_.resize(batch.starts.size());
+  for (std::size_t i = 0; i < positions_.size(); ++i) {
+    const auto t = static_cast<std::int32_t>(i % static_cast<std::size_t>(setup_.length));
+    positions_[i] = t - batch.starts[i];
+    TALARIA_CHECK(positions_[i] < setup_.config.context, "position {} of {}", positions_[i],
+                  setup_.config.context);
+  }
+  pass_.batch = &batch_;
+  pass_.objective = objective;
+  if (head_) head_->begin(step_, pass_);
   if (!step.training) return;
   std::memset(parameters_.gradients(), 0,
               static_cast<std::size_t>(parameters_.count()) * sizeof(float));
-  head_gradient_.clear();
 }
 
 void GptStage::finish() {
   // With a pipeline the last stage's copy of the embedding has no other gradient than the head's.
-  if (setup_.is_last() && !setup_.is_first()) {
-    std::memcpy(parameters_.gradients() + tokens_offset_, head_gradient_.data(),
+  if (head_ && !setup_.is_first()) {
+    std::memcpy(parameters_.gradients() + tokens_offset_, head_->tied_gradient(),
                 static_cast<std::size_t>(tokens_count()) * sizeof(float));
   }
 }
@@ -160,37 +175,33 @@ void GptStage::close(int micro_batch) {
 void GptStage::forward(int micro_batch) {
   Context& context = live(micro_batch);
   LayerResources r = resources();
-  const std::int64_t sample = first_sample(micro_batch);
+  const MicroBatch batch = micro_batch_view(micro_batch);
   if (embedding_) {
-    embedding_->forward(r, step_, sample, ids_of(batch_.inputs, micro_batch),
-                        tokens_view(context.input));
+    embedding_->forward(r, step_, batch, tokens_view(context.input));
   }
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    layers_[i].forward(r, step_, sample, context.blocks[i]);
+    layers_[i].forward(r, step_, batch, context.blocks[i]);
   }
   if (!head_) return;
-  head_->forward(r, step_, ids_of(batch_.targets, micro_batch), *context.head,
-                 head_gradient_.data(), losses_.data() + micro_batch * setup_.micro_batch);
-  if (step_.training && ends_group(micro_batch)) {
-    head_fold_->finish_group(stream_, head_gradient_.data());
-  }
+  head_->forward(r, step_, batch, *context.head, pass_);
+  if (step_.training && ends_group(micro_batch)) head_->finish_group(stream_);
 }
 
 void GptStage::backward(int micro_batch) {
   Context& context = live(micro_batch);
   LayerResources r = resources();
-  const std::int64_t sample = first_sample(micro_batch);
+  const MicroBatch batch = micro_batch_view(micro_batch);
   const TensorView d = tokens_view(context.gradient);
   if (head_) {
     context.gradient.clear();
     head_->backward(r, *context.head, d);
   }
   for (std::size_t i = layers_.size(); i-- > 0;) {
-    layers_[i].backward(r, step_, sample, context.blocks[i], d);
+    layers_[i].backward(r, step_, batch, context.blocks[i], d);
   }
   if (embedding_) {
     // Its gradient is not sent on, so the buffer may be used up; input_gradient is never asked for.
-    embedding_->backward(r, step_, sample, ids_of(batch_.inputs, micro_batch), d);
+    embedding_->backward(r, step_, batch, d);
   }
   if (ends_group(micro_batch)) {
     token_sums_.fold(parameters_.gradients());
@@ -202,19 +213,19 @@ StageMemory GptStage::memory() const {
   constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
   StageMemory memory;
   memory.weights = parameters_.count() * kFloat;
-  memory.gradients = parameters_.count() * kFloat + head_gradient_.count() * kFloat +
-                     fold_->bytes() + (head_fold_ ? head_fold_->bytes() : 0);
+  memory.gradients =
+      parameters_.count() * kFloat + fold_->bytes() + (head_ ? head_->gradient_bytes() : 0);
   std::int64_t context = 2 * setup_.tokens() * setup_.config.hidden;
   for (const TransformerBlock& layer : layers_) context += layer.context_count();
-  if (head_) context += setup_.tokens() * (setup_.config.hidden + 2);
+  if (head_) context += head_->context_count();
   memory.activations = context * kFloat * contexts_made_;
   memory.scratch = arena_.bytes();
   return memory;
 }
 
 std::vector<float> GptStage::next_logits(std::span<const std::int32_t> ids) {
-  TALARIA_CHECK(setup_.is_first() && setup_.is_last() && setup_.micro_batch == 1 && !ids.empty() &&
-                    static_cast<std::int64_t>(ids.size()) <= setup_.length,
+  TALARIA_CHECK(setup_.is_first() && language_head_ != nullptr && setup_.micro_batch == 1 &&
+                    !ids.empty() && static_cast<std::int64_t>(ids.size()) <= setup_.length,
                 "{} ids", ids.size());
   // The causal mask keeps what lies behind the last id from mattering.
   std::vector<std::int32_t> padded(static_cast<std::size_t>(setup_.length) + 1, 0);
@@ -225,12 +236,13 @@ std::vector<float> GptStage::next_logits(std::span<const std::int32_t> ids) {
   open(0);
   Context& context = live(0);
   LayerResources r = resources();
-  embedding_->forward(r, step_, 0, ids_of(batch_.inputs, 0), tokens_view(context.input));
+  const MicroBatch batch = micro_batch_view(0);
+  embedding_->forward(r, step_, batch, tokens_view(context.input));
   for (std::size_t i = 0; i < layers_.size(); ++i)
-    layers_[i].forward(r, step_, 0, context.blocks[i]);
+    layers_[i].forward(r, step_, batch, context.blocks[i]);
   const std::int64_t c = setup_.config.hidden;
   const auto row = static_cast<std::int64_t>(ids.size()) - 1;
-  std::vector<float> logits = head_->logits(r, {output(0).data + row * c, {1, c}});
+  std::vector<float> logits = language_head_->logits(r, {output(0).data + row * c, {1, c}});
   close(0);
   return logits;
 }

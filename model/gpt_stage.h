@@ -14,6 +14,7 @@
 #include "model/batch.h"
 #include "model/block.h"
 #include "model/embedding.h"
+#include "model/lm_head.h"
 #include "parallel/runner.h"
 
 namespace talaria::model {
@@ -39,9 +40,10 @@ class GptStage : public parallel::Stage {
   // Both must outlive the stage. `stream.matmul_flops` may be set.
   GptStage(const StageSetup& setup, parallel::Communicator& tensor, Stream stream);
 
-  // Before a schedule: the step, and the samples of this data rank, whole micro-batches of T tokens
-  // a row. A training step takes samples_per_rank() samples.
-  void begin(const StepContext& step, const Batch& batch);
+  // Before a schedule: the step, the samples of this data rank, whole micro-batches of T tokens a
+  // row, and what the head is asked for. A training step takes samples_per_rank() samples and an
+  // objective, which must outlive the schedule; only the last stage looks at it.
+  void begin(const StepContext& step, const Batch& batch, const PassObjective& objective = {});
   // After a training schedule: gradients hold this rank's sum over its samples.
   void finish();
 
@@ -54,8 +56,12 @@ class GptStage : public parallel::Stage {
   void backward(int micro_batch) override;
   void close(int micro_batch) override;
 
-  // On the last stage: the f64 loss sum of each of this data rank's samples. Empty elsewhere.
-  std::span<const double> sample_losses() const { return losses_; }
+  // On the last stage, after a pass over this data rank's batch; empty elsewhere. The f64 sum of
+  // each sample's losses, not divided by anything.
+  std::span<const double> sample_losses() const { return pass_.losses; }
+  // [samples, T] -log p(target) in nats, and where the pass wanted it the distribution's entropy.
+  std::span<const float> token_nll() const { return pass_.nll; }
+  std::span<const float> token_entropy() const { return pass_.entropy; }
   // On a stage that is first and last: the tied embedding's gradient as a head, which the optimizer
   // adds after both were reduced; nullptr elsewhere.
   float* separate_head_gradient();
@@ -79,14 +85,12 @@ class GptStage : public parallel::Stage {
     HostBuffer<float> gradient;  // [BT, C]; of the output, then of each layer's input
     std::vector<HostBuffer<float>> buffers;
     std::vector<BlockContext> blocks;
-    std::optional<LanguageModelHead::Context> head;
+    std::optional<HeadContext> head;
   };
   std::unique_ptr<Context> make_context() const;
   Context& live(int micro_batch);
   TensorView tokens_view(HostBuffer<float>& buffer) const;
-  // A micro-batch's part of a list of the batch's tokens.
-  IdView ids_of(const std::vector<std::int32_t>& list, int micro_batch) const;
-  std::int64_t first_sample(int micro_batch) const;
+  MicroBatch micro_batch_view(int micro_batch) const;
   LayerResources resources();
   bool ends_group(int micro_batch) const;
 
@@ -99,14 +103,14 @@ class GptStage : public parallel::Stage {
   std::int64_t tokens_offset_ = 0;
   std::optional<EmbeddingLayer> embedding_;
   std::vector<TransformerBlock> layers_;
-  std::optional<LanguageModelHead> head_;
+  std::unique_ptr<Head> head_;
+  LanguageModelHead* language_head_ = nullptr;  // head_, if it is one
   std::optional<GroupFold> fold_;
-  std::optional<GroupFold> head_fold_;
-  HostBuffer<float> head_gradient_;
 
   StepContext step_;
   Batch batch_;
-  std::vector<double> losses_;
+  std::vector<std::int32_t> positions_;  // [samples, T]
+  HeadPass pass_;
   std::map<int, std::unique_ptr<Context>> live_;
   std::vector<std::unique_ptr<Context>> free_;
   std::int64_t contexts_made_ = 0;

@@ -39,6 +39,14 @@ class ScalarObjective {
                           std::span<float> d_values) = 0;
 };
 
+// What a pass wants of the last stage's head; of the two objectives that of its kind. A training
+// pass needs it. Without one a language model's losses are weight nll, a scalar head has none.
+struct PassObjective {
+  TokenObjective* tokens = nullptr;
+  ScalarObjective* scalars = nullptr;
+  bool entropy = false;  // keep the entropies though no objective uses them
+};
+
 // sum of weights[t] nll[t] times `scale`: pretraining and fine-tuning. losses[t] = weight nll.
 class CrossEntropyObjective final : public TokenObjective {
  public:

@@ -51,14 +51,15 @@ void count_flops(const Stream& stream, std::int64_t multiply_adds) {
   }
 }
 
-void expect_attention(const Stream& stream, const ConstTensorView& qkv, const ConstTensorView& y,
-                      const ConstTensorView& lse, const AttentionShape& shape,
-                      const Dropout& dropout) {
+void expect_attention(const Stream& stream, const ConstTensorView& qkv, const IdView& starts,
+                      const ConstTensorView& y, const ConstTensorView& lse,
+                      const AttentionShape& shape, const Dropout& dropout) {
   const std::int64_t width = shape.heads * shape.head_size;
   const std::int64_t shards = qkv.dim(1);
   expect(stream, "qkv", qkv, {qkv.dim(0), shards, qkv.dim(2), 3 * width});
   expect(stream, "y", y, {qkv.dim(0), shards, qkv.dim(2), width});
   expect(stream, "lse", lse, {qkv.dim(0), shards, qkv.dim(2), shape.heads});
+  expect(stream, "starts", starts, {qkv.dim(0) * qkv.dim(2)});
   expect_samples(qkv.dim(2), shape.length);
   TALARIA_CHECK(
       shape.first_head >= 0 && shape.first_head + shards * shape.heads <= shape.total_heads,
@@ -70,11 +71,14 @@ void expect_attention(const Stream& stream, const ConstTensorView& qkv, const Co
 
 }  // namespace
 
-std::int64_t attention_pairs(std::int64_t length) {
+std::int64_t attention_pairs(IdView starts, std::int64_t length) {
   std::int64_t pairs = 0;
-  for (std::int64_t first = 0; first < length; first += kAttentionQueries) {
-    const std::int64_t queries = std::min(kAttentionQueries, length - first);
-    pairs += queries * (first + queries);
+  for (std::int64_t sample = 0; sample < starts.count(); sample += length) {
+    AttentionBlock block;
+    for (std::int64_t first = 0; first < length; first += block.queries) {
+      block = attention_block(starts.data + sample, length, first);
+      pairs += block.queries * block.keys();
+    }
   }
   return pairs;
 }
@@ -288,30 +292,30 @@ void layernorm_backward(const Stream& stream, ConstTensorView dy, ConstTensorVie
 
 // --- attention -----------------------------------------------------------------------------------
 
-void attention(const Stream& stream, ConstTensorView qkv, const AttentionShape& shape,
-               const Dropout& dropout, TensorView y, TensorView lse) {
-  expect_attention(stream, qkv, y, lse, shape, dropout);
-  const std::int64_t heads = qkv.dim(0) * qkv.dim(1) * (qkv.dim(2) / shape.length) * shape.heads;
-  count_flops(stream, 2 * heads * attention_pairs(shape.length) * shape.head_size);
+void attention(const Stream& stream, ConstTensorView qkv, IdView starts,
+               const AttentionShape& shape, const Dropout& dropout, TensorView y, TensorView lse) {
+  expect_attention(stream, qkv, starts, y, lse, shape, dropout);
+  const std::int64_t heads = qkv.dim(1) * shape.heads;
+  count_flops(stream, 2 * heads * attention_pairs(starts, shape.length) * shape.head_size);
   switch (stream.device) {
     case DeviceKind::kCpu:
-      return cpu::attention(stream, qkv, shape, dropout, y, lse);
+      return cpu::attention(stream, qkv, starts, shape, dropout, y, lse);
     case DeviceKind::kCuda:
       no_cuda();
   }
 }
 
 void attention_backward(const Stream& stream, ConstTensorView dy, ConstTensorView qkv,
-                        ConstTensorView y, ConstTensorView lse, const AttentionShape& shape,
-                        const Dropout& dropout, TensorView dqkv) {
-  expect_attention(stream, qkv, y, lse, shape, dropout);
+                        IdView starts, ConstTensorView y, ConstTensorView lse,
+                        const AttentionShape& shape, const Dropout& dropout, TensorView dqkv) {
+  expect_attention(stream, qkv, starts, y, lse, shape, dropout);
   expect(stream, "dy", dy, {y.dim(0), y.dim(1), y.dim(2), y.dim(3)});
   expect(stream, "dqkv", dqkv, {qkv.dim(0), qkv.dim(1), qkv.dim(2), qkv.dim(3)});
-  const std::int64_t heads = qkv.dim(0) * qkv.dim(1) * (qkv.dim(2) / shape.length) * shape.heads;
-  count_flops(stream, 5 * heads * attention_pairs(shape.length) * shape.head_size);
+  const std::int64_t heads = qkv.dim(1) * shape.heads;
+  count_flops(stream, 5 * heads * attention_pairs(starts, shape.length) * shape.head_size);
   switch (stream.device) {
     case DeviceKind::kCpu:
-      return cpu::attention_backward(stream, dy, qkv, y, lse, shape, dropout, dqkv);
+      return cpu::attention_backward(stream, dy, qkv, starts, y, lse, shape, dropout, dqkv);
     case DeviceKind::kCuda:
       no_cuda();
   }
@@ -345,31 +349,18 @@ void embed_backward(const Stream& stream, IdView ids, ConstTensorView dy, std::i
   }
 }
 
-void position_dropout(const Stream& stream, ConstTensorView x, ConstTensorView positions,
-                      std::int64_t length, const Dropout& dropout, TensorView y) {
+void position_dropout(const Stream& stream, ConstTensorView x, IdView positions,
+                      ConstTensorView table, std::int64_t length, const Dropout& dropout,
+                      TensorView y) {
   expect(stream, "x", x, {y.dim(0), y.dim(1)});
   expect(stream, "y", y, {y.dim(0), y.dim(1)});
-  expect(stream, "positions", positions, {positions.dim(0), y.dim(1)});
+  expect(stream, "positions", positions, {y.dim(0)});
+  expect(stream, "table", table, {table.dim(0), y.dim(1)});
   expect_samples(y.dim(0), length);
-  TALARIA_CHECK(length <= positions.dim(0), "{} tokens, {} positions", length, positions.dim(0));
   expect_dropout(dropout, length * y.dim(1));
   switch (stream.device) {
     case DeviceKind::kCpu:
-      return cpu::position_dropout(stream, x, positions, length, dropout, y);
-    case DeviceKind::kCuda:
-      no_cuda();
-  }
-}
-
-void position_backward(const Stream& stream, ConstTensorView dx, std::int64_t length,
-                       TensorView dpositions) {
-  expect(stream, "dx", dx, {dx.dim(0), dpositions.dim(1)});
-  expect(stream, "dpositions", dpositions, {dpositions.dim(0), dpositions.dim(1)});
-  expect_samples(dx.dim(0), length);
-  TALARIA_CHECK(length <= dpositions.dim(0), "{} tokens, {} positions", length, dpositions.dim(0));
-  switch (stream.device) {
-    case DeviceKind::kCpu:
-      return cpu::position_backward(stream, dx, length, dpositions);
+      return cpu::position_dropout(stream, x, positions, table, length, dropout, y);
     case DeviceKind::kCuda:
       no_cuda();
   }
@@ -381,7 +372,8 @@ void cross_entropy_stats(const Stream& stream, ConstTensorView logits, IdView ta
                          std::int64_t first_row, std::int64_t vocab, TensorView stats) {
   expect(stream, "logits", logits, {logits.dim(0), logits.dim(1), logits.dim(2)});
   expect(stream, "targets", targets, {logits.dim(1)});
-  expect(stream, "stats", stats, {logits.dim(0), logits.dim(1), 3});
+  TALARIA_CHECK(stats.dim(2) == 3 || stats.dim(2) == 4, "{} stats", stats.dim(2));
+  expect(stream, "stats", stats, {logits.dim(0), logits.dim(1), stats.dim(2)});
   switch (stream.device) {
     case DeviceKind::kCpu:
       return cpu::cross_entropy_stats(stream, logits, targets, first_row, vocab, stats);
@@ -391,13 +383,14 @@ void cross_entropy_stats(const Stream& stream, ConstTensorView logits, IdView ta
 }
 
 void cross_entropy_losses(const Stream& stream, ConstTensorView stats, TensorView lse,
-                          TensorView losses) {
-  expect(stream, "stats", stats, {stats.dim(0), lse.dim(0), 3});
+                          TensorView losses, TensorView entropies) {
+  expect(stream, "stats", stats, {stats.dim(0), lse.dim(0), entropies ? 4 : 3});
+  if (entropies) expect(stream, "entropies", entropies, {lse.dim(0)});
   expect(stream, "lse", lse, {lse.dim(0)});
   expect(stream, "losses", losses, {lse.dim(0)});
   switch (stream.device) {
     case DeviceKind::kCpu:
-      return cpu::cross_entropy_losses(stream, stats, lse, losses);
+      return cpu::cross_entropy_losses(stream, stats, lse, losses, entropies);
     case DeviceKind::kCuda:
       no_cuda();
   }
@@ -405,13 +398,20 @@ void cross_entropy_losses(const Stream& stream, ConstTensorView stats, TensorVie
 
 void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targets,
                             ConstTensorView lse, std::int64_t first_row, std::int64_t vocab,
-                            float scale) {
+                            ConstTensorView scales, ConstTensorView entropies,
+                            ConstTensorView entropy_scales) {
   expect(stream, "logits", logits, {logits.dim(0), logits.dim(1), logits.dim(2)});
   expect(stream, "targets", targets, {logits.dim(1)});
   expect(stream, "lse", lse, {logits.dim(1)});
+  expect(stream, "scales", scales, {logits.dim(1)});
+  if (entropies) {
+    expect(stream, "entropies", entropies, {logits.dim(1)});
+    expect(stream, "entropy_scales", entropy_scales, {logits.dim(1)});
+  }
   switch (stream.device) {
     case DeviceKind::kCpu:
-      return cpu::cross_entropy_backward(stream, logits, targets, lse, first_row, vocab, scale);
+      return cpu::cross_entropy_backward(stream, logits, targets, lse, first_row, vocab, scales,
+                                         entropies, entropy_scales);
     case DeviceKind::kCuda:
       no_cuda();
   }

@@ -9,6 +9,7 @@
 // "+=" marks what accumulates. Sums run in the stated order whatever the number of threads.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "cluster/base/thread_pool.h"
@@ -102,23 +103,43 @@ struct AttentionShape {
   std::int64_t first_head = 0;   // global index of the first head of the first local shard
   std::int64_t total_heads = 0;  // NH
 };
-// Queries a block of attention; a block meets the keys up to its last query.
-inline constexpr std::int64_t kAttentionQueries = 48;
-// The (query, key) pairs of one head that these blocks compute, about T (T + 48) / 2. FLOPs are
-// counted on them: 4 HS a pair forward (two products), 10 HS backward (five).
-std::int64_t attention_pairs(std::int64_t length);
+// Queries [first, first + queries) of a sample, which meet keys [start, first + queries).
+struct AttentionBlock {
+  std::int64_t first = 0;
+  std::int64_t queries = 0;
+  std::int64_t start = 0;
 
-// Causal softmax(q k^T / sqrt(HS)) v, with dropout on the probabilities; blocked over query rows, T
-// x T is never stored for all heads. One unit is one (sample, shard, head).
+  std::int64_t keys() const { return first + queries - start; }
+};
+// The most queries of a block of attention. A block lies in one segment.
+inline constexpr std::int64_t kAttentionQueries = 48;
+// The block that begins at query `first` of a sample whose `starts` are given [T].
+inline AttentionBlock attention_block(const std::int32_t* starts, std::int64_t length,
+                                      std::int64_t first) {
+  const std::int64_t most = std::min(length, first + kAttentionQueries);
+  std::int64_t end = first + 1;
+  while (end < most && starts[end] == starts[first]) ++end;
+  return {first, end - first, starts[first]};
+}
+// The (query, key) pairs of one head that the blocks of all samples compute, about T (T + 48) / 2
+// for a sample of one segment. FLOPs are counted on them: 4 HS a pair forward (two products), 10 HS
+// backward (five).  starts [samples T]
+std::int64_t attention_pairs(IdView starts, std::int64_t length);
+
+// Causal softmax(q k^T / sqrt(HS)) v inside segments, with dropout on the probabilities; blocked
+// over query rows, T x T is never stored for all heads. One unit is one (sample, shard, head).
 //   qkv [n, V, R, 3 NHv HS]: a row is q heads, then k heads, then v heads
+//   starts [n R]: query t of a sample meets its keys [starts[t], t]; 0 <= starts[t] <= t, never
+//     falling inside a sample
 //   y [n, V, R, NHv HS], lse [n, V, R, NHv]: log-sum-exp of the scaled scores, kept for backward
-// Dropout element of a sample: (head T + query) T + key, head being global.
-void attention(const Stream& stream, ConstTensorView qkv, const AttentionShape& shape,
-               const Dropout& dropout, TensorView y, TensorView lse);
+// Dropout element of a sample: (head T + query) T + key, head being global. No output depends on
+// what keys outside its range hold; without dropout a segment has the same bits wherever it lies.
+void attention(const Stream& stream, ConstTensorView qkv, IdView starts,
+               const AttentionShape& shape, const Dropout& dropout, TensorView y, TensorView lse);
 // dqkv = gradient of qkv (overwritten).  y is the forward output.
 void attention_backward(const Stream& stream, ConstTensorView dy, ConstTensorView qkv,
-                        ConstTensorView y, ConstTensorView lse, const AttentionShape& shape,
-                        const Dropout& dropout, TensorView dqkv);
+                        IdView starts, ConstTensorView y, ConstTensorView lse,
+                        const AttentionShape& shape, const Dropout& dropout, TensorView dqkv);
 
 // --- embeddings ----------------------------------------------------------------------------------
 
@@ -129,29 +150,35 @@ void embed(const Stream& stream, IdView ids, ConstTensorView table, std::int64_t
 // dtable[id - first_row,:] += dy[r,:], rows ascending.
 void embed_backward(const Stream& stream, IdView ids, ConstTensorView dy, std::int64_t first_row,
                     TensorView dtable);
-// y = dropout(x + positions[t,:]).  x, y [rows, C], positions [context, C], t = row % length.
-void position_dropout(const Stream& stream, ConstTensorView x, ConstTensorView positions,
-                      std::int64_t length, const Dropout& dropout, TensorView y);
-// dpositions[t,:] += sum over samples ascending of dx.  dx [rows, C]
-void position_backward(const Stream& stream, ConstTensorView dx, std::int64_t length,
-                       TensorView dpositions);
+// y = dropout(x + table[positions[r],:]).  x, y [rows, C], table [context, C], positions [rows],
+// each in [0, context). The table's gradient is embed_backward of dropout_backward.
+void position_dropout(const Stream& stream, ConstTensorView x, IdView positions,
+                      ConstTensorView table, std::int64_t length, const Dropout& dropout,
+                      TensorView y);
 
 // --- cross-entropy over a sharded vocabulary -----------------------------------------------------
 
-// Per shard and row: the maximum, sum of exp(logit - maximum), and the target's logit (-inf where
-// the target lies in another shard). Columns at or beyond `vocab` (padding) do not take part; a
-// shard of padding only gives (-inf, 0, -inf).   logits [V, R, N], targets [R] -> stats [V, R, 3]
+// Per shard and row: the maximum m, sum of exp(logit - m), the target's logit (-inf where the
+// target lies in another shard) and, where stats has a fourth column, sum of exp(logit - m) (logit
+// - m). Columns at or beyond `vocab` (padding) do not take part; a shard of padding only gives
+// (-inf, 0, -inf, 0).   logits [V, R, N], targets [R] -> stats [V, R, 3 | 4]
 // Shard v holds vocabulary rows first_row + v N .. + N.
 void cross_entropy_stats(const Stream& stream, ConstTensorView logits, IdView targets,
                          std::int64_t first_row, std::int64_t vocab, TensorView stats);
 // From the stats of all shards, in order: M = max over shards, Z = tree over shards of
-// z_v exp(m_v - M), loss = M + log Z - logit(target).   stats [All, R, 3] -> lse [R], losses [R]
+// z_v exp(m_v - M), lse = M + log Z, loss = lse - logit(target).
+//   stats [All, R, 3] -> lse [R], losses [R]
+// With stats [All, R, 4] also the entropy H = -sum p log p = log Z - W / Z, W being the tree over
+// shards of exp(m_v - M) (w_v + (m_v - M) z_v).   -> entropies [R], else a view without data
 void cross_entropy_losses(const Stream& stream, ConstTensorView stats, TensorView lse,
-                          TensorView losses);
-// logits <- (exp(logit - lse) - [target]) * scale, 0 for padding, in place.
+                          TensorView losses, TensorView entropies = {});
+// Row r of the gradient, 0 for padding, in place of the logits; scales [R] = dL / dloss:
+//   (p - [target]) scales_r,   p = exp(logit - lse)
+// With entropies and entropy_scales [R] = dL / dH also  - p (log p + H_r) entropy_scales_r.
 void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targets,
                             ConstTensorView lse, std::int64_t first_row, std::int64_t vocab,
-                            float scale);
+                            ConstTensorView scales, ConstTensorView entropies = {},
+                            ConstTensorView entropy_scales = {});
 
 // --- optimizer -----------------------------------------------------------------------------------
 

@@ -72,11 +72,19 @@ std::vector<double> Engine::gather_losses() {
 }
 
 StepReport Engine::train_step(std::int64_t step, const model::Batch& batch, bool stop_requested) {
+  const auto tokens = static_cast<double>(job_.train.global_batch * job_.train.sequence_length);
+  model::CrossEntropyObjective objective(batch.weights, static_cast<float>(1.0 / tokens));
+  return train_step(step, batch, {.tokens = &objective}, tokens, stop_requested);
+}
+
+StepReport Engine::train_step(std::int64_t step, const model::Batch& batch,
+                              const model::PassObjective& objective, double divisor,
+                              bool stop_requested) {
   model::StepContext context;
   context.step = static_cast<std::uint32_t>(step);
   context.seed = job_.job.seed;
   context.dropout = job_.train.dropout;
-  stage_->begin(context, batch);
+  stage_->begin(context, batch, objective);
   StepReport report;
   report.max_live = parallel::run_schedule(schedule_, *stage_, *groups_.pipeline).max_live;
   stage_->finish();
@@ -106,17 +114,18 @@ StepReport Engine::train_step(std::int64_t step, const model::Batch& batch, bool
   }
   double loss = 0.0;
   for (const double sample : losses) loss += sample;
-  report.loss = loss / static_cast<double>(job_.train.global_batch * job_.train.sequence_length);
+  report.loss = loss / divisor;
   report.learning_rate = model::learning_rate(learning_rate_schedule(job_), step);
   report.applied = report.nonfinite_rank < 0;
   if (report.applied) optimizer_->apply(report.learning_rate, report.grad_norm);
   return report;
 }
 
-std::vector<double> Engine::evaluate(const model::Batch& batch) {
+std::vector<double> Engine::evaluate(const model::Batch& batch,
+                                     const model::PassObjective& objective) {
   model::StepContext context;
   context.training = false;
-  stage_->begin(context, batch);
+  stage_->begin(context, batch, objective);
   const auto micro_batches = static_cast<int>(batch.samples() / job_.train.micro_batch);
   parallel::run_schedule(
       parallel::make_forward_schedule(at_.pipeline, job_.parallel.layout.pipeline, micro_batches),

@@ -49,12 +49,19 @@ class Engine {
 
   // Step `step` (from 0). `batch`: this data rank's samples_per_rank() samples, the first being
   // global sample first_sample(). Collective over the world.
+  // Minimises the mean cross-entropy of all tokens, each times its weight.
   StepReport train_step(std::int64_t step, const model::Batch& batch, bool stop_requested);
+  // Minimises `objective`, whose derivatives hold its division by `divisor`; the reported loss is
+  // the sum of all samples' losses / divisor.
+  StepReport train_step(std::int64_t step, const model::Batch& batch,
+                        const model::PassObjective& objective, double divisor, bool stop_requested);
 
-  // Loss sums (f64, nats) of every sample of an evaluation, in order; the same on all ranks.
+  // Loss sums (f64) of every sample of an evaluation, in order; the same on all ranks. Tokens'
+  // numbers are left in stage().
   // `batch`: this data rank's samples; every data rank brings the same number, a multiple of
   // micro_batch. Collective over the world.
-  std::vector<double> evaluate(const model::Batch& batch);
+  std::vector<double> evaluate(const model::Batch& batch,
+                               const model::PassObjective& objective = {});
 
   // Index in the step's global batch of this data rank's first sample.
   std::int64_t first_sample() const;

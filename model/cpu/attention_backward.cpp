@@ -43,58 +43,59 @@ float dot(const float* a, const float* b, std::int64_t count) {
   return fold_sum(sum);
 }
 
-// scores: q k^T -> P F;  dscores: dy v^T -> dS; both 0 above the diagonal.
+// scores: q k^T -> P F;  dscores: dy v^T -> dS; both 0 above the diagonal. Of the block's keys.
 void score_gradients(const Head& head, const AttentionShape& shape, const Dropout& dropout,
-                     const Extents& extents, const BackwardUnit& unit, std::int64_t first,
-                     std::int64_t queries, const float* y, const float* lse) {
+                     const Extents& extents, const BackwardUnit& unit, const AttentionBlock& block,
+                     const float* y, const float* lse) {
   const DropoutFactor factor(dropout);
-  for (std::int64_t i = 0; i < queries; ++i) {
-    const std::int64_t query = first + i;
-    float* row = unit.scores + i * extents.score_row;
-    float* drow = unit.dscores + i * extents.score_row;
+  for (std::int64_t i = 0; i < block.queries; ++i) {
+    const std::int64_t query = block.first + i;
+    const std::int64_t keys = query + 1 - block.start;
+    float* row = unit.scores + i * extents.score_row + block.start;
+    float* drow = unit.dscores + i * extents.score_row + block.start;
     const float row_lse = lse[query * shape.heads];
     const float d =
         dot(unit.dy + query * extents.padded_size, y + query * head.width, shape.head_size);
     if (dropout.probability > 0.0F) {
-      const std::uint32_t* random = row_words(head, shape, dropout, query, unit.words);
-      for_lanes(query + 1, [&](std::int64_t j, auto lanes) {
+      const std::uint32_t* random = row_words(head, shape, dropout, block.start, query, unit.words);
+      for_lanes(keys, [&](std::int64_t j, auto lanes) {
         const F16 p = exp(load(row + j, lanes) - row_lse);
         const F16 f = factor(load(random + j, lanes));
         store(row + j, p * f, lanes);
         store(drow + j, p * (load(drow + j, lanes) * f - d), lanes);
       });
     } else {
-      for_lanes(query + 1, [&](std::int64_t j, auto lanes) {
+      for_lanes(keys, [&](std::int64_t j, auto lanes) {
         const F16 p = exp(load(row + j, lanes) - row_lse);
         store(row + j, p, lanes);
         store(drow + j, p * (load(drow + j, lanes) - d), lanes);
       });
     }
-    std::fill(row + query + 1, row + first + queries, 0.0F);
-    std::fill(drow + query + 1, drow + first + queries, 0.0F);
+    std::fill(row + keys, row + block.keys(), 0.0F);
+    std::fill(drow + keys, drow + block.keys(), 0.0F);
   }
 }
 
 // sums[key,:] += sum over the block's queries of weights[query,key] values[query,:]
-void add_transposed_product(const float* weights, const Extents& extents, std::int64_t queries,
-                            std::int64_t keys, const float* values, float* sums) {
-  multiply_small({.rows = keys,
+void add_transposed_product(const float* weights, const Extents& extents,
+                            const AttentionBlock& block, const float* values, float* sums) {
+  multiply_small({.rows = block.keys(),
                   .columns = extents.padded_size,
-                  .depth = queries,
-                  .a = weights,
+                  .depth = block.queries,
+                  .a = weights + block.start,
                   .a_row = 1,
                   .a_column = extents.score_row,
                   .b = values,
                   .b_row = extents.padded_size,
-                  .c = sums,
+                  .c = sums + block.start * extents.padded_size,
                   .c_row = extents.padded_size,
                   .accumulate = true});
 }
 
 void attend_backward(const ConstTensorView& dy, const ConstTensorView& qkv,
-                     const ConstTensorView& y, const ConstTensorView& lse,
-                     const AttentionShape& shape, const Dropout& dropout, const Head& head,
-                     const TensorView& dqkv) {
+                     const std::int32_t* starts, const ConstTensorView& y,
+                     const ConstTensorView& lse, const AttentionShape& shape,
+                     const Dropout& dropout, const Head& head, const TensorView& dqkv) {
   const Extents extents(shape);
   const BackwardUnit unit(shape, extents);
   const std::int64_t size = shape.head_size;
@@ -108,28 +109,27 @@ void attend_backward(const ConstTensorView& dy, const ConstTensorView& qkv,
   pack_transposed(from + 2 * head.width, stride, shape.length, size, unit.v_panels);
   pack_rows(dy.data + head.y_at, head.width, shape.length, size, 1.0F, unit.dy);
 
-  for (std::int64_t first = 0; first < shape.length; first += kAttentionQueries) {
-    const std::int64_t queries = std::min(kAttentionQueries, shape.length - first);
-    const std::int64_t keys = first + queries;
+  AttentionBlock block;
+  for (std::int64_t first = 0; first < shape.length; first += block.queries) {
+    block = attention_block(starts, shape.length, first);
     const float* q = unit.q + first * padded;
     const float* dy_block = unit.dy + first * padded;
-    multiply_panels(q, padded, queries, unit.k_panels, size, keys, unit.scores, extents.score_row);
-    multiply_panels(dy_block, padded, queries, unit.v_panels, size, keys, unit.dscores,
-                    extents.score_row);
-    score_gradients(head, shape, dropout, extents, unit, first, queries, y.data + head.y_at,
+    multiply_panels(q, padded, block, unit.k_panels, size, unit.scores, extents.score_row);
+    multiply_panels(dy_block, padded, block, unit.v_panels, size, unit.dscores, extents.score_row);
+    score_gradients(head, shape, dropout, extents, unit, block, y.data + head.y_at,
                     lse.data + head.lse_at);
-    add_transposed_product(unit.scores, extents, queries, keys, dy_block, unit.dv);
-    add_transposed_product(unit.dscores, extents, queries, keys, q, unit.dk);
-    multiply_small({.rows = queries,
+    add_transposed_product(unit.scores, extents, block, dy_block, unit.dv);
+    add_transposed_product(unit.dscores, extents, block, q, unit.dk);
+    multiply_small({.rows = block.queries,
                     .columns = padded,
-                    .depth = keys,
-                    .a = unit.dscores,
+                    .depth = block.keys(),
+                    .a = unit.dscores + block.start,
                     .a_row = extents.score_row,
-                    .b = unit.k,
+                    .b = unit.k + block.start * padded,
                     .b_row = padded,
                     .c = unit.dq,
                     .c_row = padded});
-    for (std::int64_t i = 0; i < queries; ++i) {
+    for (std::int64_t i = 0; i < block.queries; ++i) {
       unpack_row(unit.dq + i * padded, size, unit.scale, to + (first + i) * stride);
     }
   }
@@ -142,11 +142,12 @@ void attend_backward(const ConstTensorView& dy, const ConstTensorView& qkv,
 }  // namespace
 
 void attention_backward(const Stream& stream, ConstTensorView dy, ConstTensorView qkv,
-                        ConstTensorView y, ConstTensorView lse, const AttentionShape& shape,
-                        const Dropout& dropout, TensorView dqkv) {
+                        IdView starts, ConstTensorView y, ConstTensorView lse,
+                        const AttentionShape& shape, const Dropout& dropout, TensorView dqkv) {
   const std::int64_t samples = qkv.dim(0) * qkv.dim(2) / shape.length;
   for_units(stream, samples * qkv.dim(1) * shape.heads, [&](std::int64_t unit) {
-    attend_backward(dy, qkv, y, lse, shape, dropout, Head(qkv, shape, dropout, unit), dqkv);
+    const Head head(qkv, shape, dropout, unit);
+    attend_backward(dy, qkv, starts.data + head.starts_at, y, lse, shape, dropout, head, dqkv);
   });
 }
 

@@ -34,6 +34,7 @@ struct Head {
     qkv_at = first_row * 3 * width + head * shape.head_size;
     y_at = first_row * width + head * shape.head_size;
     lse_at = first_row * shape.heads + head;
+    starts_at = in_batch * shape.length;
     sample = dropout.first_sample + in_batch;
     global_head = shape.first_head + shard * shape.heads + head;
   }
@@ -42,6 +43,7 @@ struct Head {
   std::int64_t qkv_at;  // q of the first token; k and v follow `width` apart
   std::int64_t y_at;
   std::int64_t lse_at;
+  std::int64_t starts_at;
   std::int64_t sample;
   std::int64_t global_head;
 };
@@ -78,12 +80,14 @@ inline void pack_transposed(const float* from, std::int64_t stride, std::int64_t
   }
 }
 
-// scores[q, key] = left[q,:] . token(key) for keys [0, round_up(keys, 32)), from packed panels.
-inline void multiply_panels(const float* left, std::int64_t left_row, std::int64_t queries,
-                            const float* panels, std::int64_t size, std::int64_t keys,
-                            float* scores, std::int64_t scores_row) {
-  for (std::int64_t first = 0; first < keys; first += kKeyPanel) {
-    multiply_small({.rows = queries,
+// scores[q, key] = left[q,:] . token(key) for the panels that hold the block's keys; keys beside
+// them get numbers that nobody reads.
+inline void multiply_panels(const float* left, std::int64_t left_row, const AttentionBlock& block,
+                            const float* panels, std::int64_t size, float* scores,
+                            std::int64_t scores_row) {
+  const std::int64_t end = block.first + block.queries;
+  for (std::int64_t first = block.start / kKeyPanel * kKeyPanel; first < end; first += kKeyPanel) {
+    multiply_small({.rows = block.queries,
                     .columns = kKeyPanel,
                     .depth = size,
                     .a = left,
@@ -95,12 +99,13 @@ inline void multiply_panels(const float* left, std::int64_t left_row, std::int64
   }
 }
 
-// The random words of one query's row of probabilities.
+// The random words of one query's probabilities, of keys [start, query].
 inline const std::uint32_t* row_words(const Head& head, const AttentionShape& shape,
-                                      const Dropout& dropout, std::int64_t query,
-                                      std::uint32_t* scratch) {
+                                      const Dropout& dropout, std::int64_t start,
+                                      std::int64_t query, std::uint32_t* scratch) {
   return random_words(dropout.random, head.sample,
-                      (head.global_head * shape.length + query) * shape.length, query + 1, scratch);
+                      (head.global_head * shape.length + query) * shape.length + start,
+                      query + 1 - start, scratch);
 }
 
 // One thread's scratch memory, cut into the named arrays a unit needs.

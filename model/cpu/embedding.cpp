@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Token and position tables. Gradients are cut by columns, so every element is added to in row
-// order by one thread.
+// Tables of tokens and of positions. Gradients are cut by columns, so every element is added to in
+// row order by one thread.
 #include <cstring>
 
 #include "model/cpu/kernels.h"
@@ -39,21 +39,6 @@ void embed_backward(const Stream& stream, IdView ids, ConstTensorView dy, std::i
         store(to + i, load(to + i, lanes) + load(from + i, lanes), lanes);
       });
     }
-  });
-}
-
-void position_backward(const Stream& stream, ConstTensorView dx, std::int64_t length,
-                       TensorView dpositions) {
-  const std::int64_t extent = length * dx.dim(1);
-  const std::int64_t samples = dx.dim(0) / length;
-  for_blocks(stream, extent, kUnitElements, [&](std::int64_t begin, std::int64_t end) {
-    for_lanes(end - begin, [&](std::int64_t i, auto lanes) {
-      F16 sum = load(dpositions.data + begin + i, lanes);
-      for (std::int64_t sample = 0; sample < samples; ++sample) {
-        sum += load(dx.data + sample * extent + begin + i, lanes);
-      }
-      store(dpositions.data + begin + i, sum, lanes);
-    });
   });
 }
 

@@ -31,26 +31,26 @@ void layernorm_backward(const Stream& stream, ConstTensorView dy, ConstTensorVie
                         ConstTensorView gain, ConstTensorView mean, ConstTensorView rstd,
                         std::int64_t length, TensorView dx, TensorView gain_sums,
                         TensorView bias_sums);
-void attention(const Stream& stream, ConstTensorView qkv, const AttentionShape& shape,
-               const Dropout& dropout, TensorView y, TensorView lse);
+void attention(const Stream& stream, ConstTensorView qkv, IdView starts,
+               const AttentionShape& shape, const Dropout& dropout, TensorView y, TensorView lse);
 void attention_backward(const Stream& stream, ConstTensorView dy, ConstTensorView qkv,
-                        ConstTensorView y, ConstTensorView lse, const AttentionShape& shape,
-                        const Dropout& dropout, TensorView dqkv);
+                        IdView starts, ConstTensorView y, ConstTensorView lse,
+                        const AttentionShape& shape, const Dropout& dropout, TensorView dqkv);
 void embed(const Stream& stream, IdView ids, ConstTensorView table, std::int64_t first_row,
            TensorView y);
 void embed_backward(const Stream& stream, IdView ids, ConstTensorView dy, std::int64_t first_row,
                     TensorView dtable);
-void position_dropout(const Stream& stream, ConstTensorView x, ConstTensorView positions,
-                      std::int64_t length, const Dropout& dropout, TensorView y);
-void position_backward(const Stream& stream, ConstTensorView dx, std::int64_t length,
-                       TensorView dpositions);
+void position_dropout(const Stream& stream, ConstTensorView x, IdView positions,
+                      ConstTensorView table, std::int64_t length, const Dropout& dropout,
+                      TensorView y);
 void cross_entropy_stats(const Stream& stream, ConstTensorView logits, IdView targets,
                          std::int64_t first_row, std::int64_t vocab, TensorView stats);
 void cross_entropy_losses(const Stream& stream, ConstTensorView stats, TensorView lse,
-                          TensorView losses);
+                          TensorView losses, TensorView entropies);
 void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targets,
                             ConstTensorView lse, std::int64_t first_row, std::int64_t vocab,
-                            float scale);
+                            ConstTensorView scales, ConstTensorView entropies,
+                            ConstTensorView entropy_scales);
 void adamw(const Stream& stream, const AdamW& config, TensorView weight, ConstTensorView gradient,
            TensorView m, TensorView v);
 void row_sums_of_squares(const Stream& stream, ConstTensorView x, Tensor<double> sums);

@@ -202,15 +202,16 @@ void dropout_backward(const Stream& stream, ConstTensorView dy, std::int64_t len
   });
 }
 
-void position_dropout(const Stream& stream, ConstTensorView x, ConstTensorView positions,
-                      std::int64_t length, const Dropout& dropout, TensorView y) {
+void position_dropout(const Stream& stream, ConstTensorView x, IdView positions,
+                      ConstTensorView table, std::int64_t length, const Dropout& dropout,
+                      TensorView y) {
   const std::int64_t columns = x.dim(1);
   for_blocks(stream, x.dim(0), rows_per_unit(columns), [&](std::int64_t begin, std::int64_t end) {
     for_dropout_lanes(begin, end, columns, length, dropout,
                       [&](std::int64_t row, std::int64_t i, auto lanes, F16 factor) {
                         const std::int64_t at = row * columns + i;
                         const F16 position =
-                            load(positions.data + row % length * columns + i, lanes);
+                            load(table.data + positions.data[row] * columns + i, lanes);
                         store(y.data + at, (load(x.data + at, lanes) + position) * factor, lanes);
                       });
   });

@@ -65,28 +65,30 @@ void for_heads(const In& qkv, const AttentionShape& shape, const Body& body) {
 
 }  // namespace
 
-void attention(In qkv, const AttentionShape& shape, const Dropout& dropout, Out y, Out lse) {
+void attention(In qkv, IdView starts, const AttentionShape& shape, const Dropout& dropout, Out y,
+               Out lse) {
   for_heads(qkv, shape, [&](const HeadView& head) {
     std::vector<double> scores(static_cast<std::size_t>(shape.length));
     for (std::int64_t query = 0; query < shape.length; ++query) {
+      const std::int64_t start = starts.data[head.sample * shape.length + query];
       double maximum = -std::numeric_limits<double>::infinity();
-      for (std::int64_t key = 0; key <= query; ++key) {
+      for (std::int64_t key = start; key <= query; ++key) {
         scores[static_cast<std::size_t>(key)] = score(qkv, head, query, key);
         maximum = std::max(maximum, scores[static_cast<std::size_t>(key)]);
       }
       double sum = 0.0;
-      for (std::int64_t key = 0; key <= query; ++key) {
+      for (std::int64_t key = start; key <= query; ++key) {
         sum += std::exp(scores[static_cast<std::size_t>(key)] - maximum);
       }
       const double log_sum = maximum + std::log(sum);
       lse.data[head.lse_at(query)] = log_sum;
-      for (std::int64_t key = 0; key <= query; ++key) {
+      for (std::int64_t key = start; key <= query; ++key) {
         double& weight = scores[static_cast<std::size_t>(key)];
         weight = std::exp(weight - log_sum) * head.factor(dropout, query, key);
       }
       for (std::int64_t i = 0; i < shape.head_size; ++i) {
         double out = 0.0;
-        for (std::int64_t key = 0; key <= query; ++key) {
+        for (std::int64_t key = start; key <= query; ++key) {
           out += scores[static_cast<std::size_t>(key)] * qkv.data[head.qkv_at(2, key, i)];
         }
         y.data[head.y_at(query, i)] = out;
@@ -95,17 +97,18 @@ void attention(In qkv, const AttentionShape& shape, const Dropout& dropout, Out 
   });
 }
 
-void attention_backward(In dy, In qkv, In y, In lse, const AttentionShape& shape,
+void attention_backward(In dy, In qkv, IdView starts, In y, In lse, const AttentionShape& shape,
                         const Dropout& dropout, Out dqkv) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(shape.head_size));
   std::fill(dqkv.data, dqkv.data + dqkv.count(), 0.0);
   for_heads(qkv, shape, [&](const HeadView& head) {
     for (std::int64_t query = 0; query < shape.length; ++query) {
+      const std::int64_t start = starts.data[head.sample * shape.length + query];
       double dy_y = 0.0;
       for (std::int64_t i = 0; i < shape.head_size; ++i) {
         dy_y += dy.data[head.y_at(query, i)] * y.data[head.y_at(query, i)];
       }
-      for (std::int64_t key = 0; key <= query; ++key) {
+      for (std::int64_t key = start; key <= query; ++key) {
         const double p = std::exp(score(qkv, head, query, key) - lse.data[head.lse_at(query)]);
         const double factor = head.factor(dropout, query, key);
         double dp = 0.0;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "cluster/base/error.h"
 #include "model/dropout_sites.h"
@@ -28,24 +29,24 @@ class Pass {
     for (const auto& [name, count] : gpt_tensors(config)) {
       TALARIA_CHECK(parameters.at(name).size() == static_cast<std::size_t>(count), "{}", name);
     }
-    for (std::int64_t s = 0; s < batch.samples; ++s) {
-      const auto first = batch.ids.begin() + s * (batch.length + 1);
-      inputs_.insert(inputs_.end(), first, first + batch.length);
-      targets_.insert(targets_.end(), first + 1, first + batch.length + 1);
+    for (std::int64_t i = 0; i < rows(); ++i) {
+      const std::int32_t start = batch.tokens.starts[static_cast<std::size_t>(i)];
+      positions_.push_back(static_cast<std::int32_t>(i % length()) - start);
     }
   }
 
-  double forward();
+  double forward(const TokenLoss& loss);
   NamedTensors backward();
 
  private:
-  std::int64_t rows() const { return batch_.samples * batch_.length; }
+  std::int64_t length() const { return batch_.tokens.length; }
+  std::int64_t rows() const { return batch_.tokens.samples() * length(); }
   std::int64_t hidden() const { return config_.hidden; }
   Dropout site(std::uint32_t stream) const {
     return {batch_.dropout, {batch_.seed, batch_.step, stream}, batch_.first_sample};
   }
   AttentionShape attention_shape() const {
-    return {batch_.length, config_.heads, config_.head_size(), 0, config_.heads};
+    return {length(), config_.heads, config_.head_size(), 0, config_.heads};
   }
   std::string in_block(std::int64_t layer, const char* name) const {
     return fmt::format("blocks.{}.{}", layer, name);
@@ -62,6 +63,7 @@ class Pass {
   static In vector(const Values& x) { return {x.data(), {static_cast<std::int64_t>(x.size())}}; }
   static Out vector(Values& x) { return {x.data(), {static_cast<std::int64_t>(x.size())}}; }
   static In row(const Values& x) { return {x.data(), {1, static_cast<std::int64_t>(x.size())}}; }
+  IdView ids(const std::vector<std::int32_t>& list) const { return {list.data(), {rows()}}; }
   static Out row(Values& x) { return {x.data(), {1, static_cast<std::int64_t>(x.size())}}; }
 
   // y = x weight^T, weight [out, in]
@@ -90,8 +92,8 @@ class Pass {
                           const Values& mean, const Values& rstd, Values& dx,
                           NamedTensors& gradients) const {
     layernorm_backward(tokens(dy, hidden()), tokens(x, hidden()),
-                       vector(parameter(name + ".weight")), vector(mean), vector(rstd),
-                       batch_.length, tokens(dx, hidden()), row(gradients[name + ".weight"]),
+                       vector(parameter(name + ".weight")), vector(mean), vector(rstd), length(),
+                       tokens(dx, hidden()), row(gradients[name + ".weight"]),
                        row(gradients[name + ".bias"]));
   }
 
@@ -102,10 +104,10 @@ class Pass {
   const GptConfig& config_;
   const NamedTensors& parameters_;
   const GptBatch& batch_;
-  std::vector<std::int32_t> inputs_;
-  std::vector<std::int32_t> targets_;
+  std::vector<std::int32_t> positions_;  // in their segments
   std::vector<Block> blocks_;
   Values last_, normed_, mean_, rstd_, logits_, lse_;
+  Values entropy_, d_nll_, d_entropy_;
 };
 
 Values Pass::forward_block(std::int64_t layer, Values x) {
@@ -127,20 +129,19 @@ Values Pass::forward_block(std::int64_t layer, Values x) {
   add_bias(item(b.qkv, 3 * c), row(qkv_bias));
   b.heads = zeros(rows() * c);
   b.lse = zeros(rows() * config_.heads);
-  attention(item(b.qkv, 3 * c), attention_shape(), site(attention_dropout(layer)), item(b.heads, c),
-            item(b.lse, config_.heads));
+  attention(item(b.qkv, 3 * c), ids(batch_.tokens.starts), attention_shape(),
+            site(attention_dropout(layer)), item(b.heads, c), item(b.lse, config_.heads));
   b.middle = linear(b.heads, named("attn.proj.weight"), c, c);
   bias_dropout_residual(tokens(b.middle, c), vector(named("attn.proj.bias")), tokens(b.x, c),
-                        batch_.length, site(attention_residual_dropout(layer)),
-                        tokens(b.middle, c));
+                        length(), site(attention_residual_dropout(layer)), tokens(b.middle, c));
   b.normed2 = normalise(b.middle, in_block(layer, "ln2"), b.mean2, b.rstd2);
   b.fc = linear(b.normed2, named("mlp.fc.weight"), c, config_.ffn);
   add_bias(item(b.fc, config_.ffn), row(named("mlp.fc.bias")));
   b.gelu = zeros(rows() * config_.ffn);
   gelu(tokens(b.fc, config_.ffn), tokens(b.gelu, config_.ffn));
   Values y = linear(b.gelu, named("mlp.proj.weight"), config_.ffn, c);
-  bias_dropout_residual(tokens(y, c), vector(named("mlp.proj.bias")), tokens(b.middle, c),
-                        batch_.length, site(mlp_residual_dropout(layer)), tokens(y, c));
+  bias_dropout_residual(tokens(y, c), vector(named("mlp.proj.bias")), tokens(b.middle, c), length(),
+                        site(mlp_residual_dropout(layer)), tokens(y, c));
   blocks_.push_back(std::move(b));
   return y;
 }
@@ -151,8 +152,8 @@ Values Pass::backward_mlp(std::int64_t layer, const Values& dy, NamedTensors& gr
   const std::int64_t c = hidden();
   const std::int64_t ffn = config_.ffn;
   Values d = zeros(rows() * c);
-  dropout_backward(tokens(dy, c), batch_.length, site(mlp_residual_dropout(layer)), tokens(d, c));
-  token_sums(tokens(d, c), batch_.length, row(gradients[in_block(layer, "mlp.proj.bias")]));
+  dropout_backward(tokens(dy, c), length(), site(mlp_residual_dropout(layer)), tokens(d, c));
+  token_sums(tokens(d, c), length(), row(gradients[in_block(layer, "mlp.proj.bias")]));
   Values dfc = linear_backward(d, b.gelu, parameter(in_block(layer, "mlp.proj.weight")), ffn, c,
                                gradients[in_block(layer, "mlp.proj.weight")]);
   gelu_backward(tokens(b.fc, ffn), tokens(dfc, ffn), tokens(dfc, ffn));
@@ -171,15 +172,15 @@ Values Pass::backward_block(std::int64_t layer, const Values& dy, NamedTensors& 
   const std::int64_t c = hidden();
   const Values dmiddle = backward_mlp(layer, dy, gradients);
   Values d = zeros(rows() * c);
-  dropout_backward(tokens(dmiddle, c), batch_.length, site(attention_residual_dropout(layer)),
+  dropout_backward(tokens(dmiddle, c), length(), site(attention_residual_dropout(layer)),
                    tokens(d, c));
-  token_sums(tokens(d, c), batch_.length, row(gradients[in_block(layer, "attn.proj.bias")]));
+  token_sums(tokens(d, c), length(), row(gradients[in_block(layer, "attn.proj.bias")]));
   const Values dheads = linear_backward(d, b.heads, parameter(in_block(layer, "attn.proj.weight")),
                                         c, c, gradients[in_block(layer, "attn.proj.weight")]);
   Values dqkv = zeros(rows() * 3 * c);
-  attention_backward(item(dheads, c), item(b.qkv, 3 * c), item(b.heads, c),
-                     item(b.lse, config_.heads), attention_shape(), site(attention_dropout(layer)),
-                     item(dqkv, 3 * c));
+  attention_backward(item(dheads, c), item(b.qkv, 3 * c), ids(batch_.tokens.starts),
+                     item(b.heads, c), item(b.lse, config_.heads), attention_shape(),
+                     site(attention_dropout(layer)), item(dqkv, 3 * c));
   Values dbias = zeros(3 * c);
   Values dweight = zeros(3 * c * c);
   add_bias_backward(item(dqkv, 3 * c), row(dbias));
@@ -197,26 +198,27 @@ Values Pass::backward_block(std::int64_t layer, const Values& dy, NamedTensors& 
   return dx;
 }
 
-double Pass::forward() {
+double Pass::forward(const TokenLoss& loss) {
   const std::int64_t c = hidden();
   Values x = zeros(rows() * c);
-  embed({inputs_.data(), {rows()}}, {parameter("tok_embed").data(), {config_.vocab, c}}, 0,
+  embed(ids(batch_.tokens.inputs), {parameter("tok_embed").data(), {config_.vocab, c}}, 0,
         tokens(x, c));
-  position_dropout(tokens(x, c), {parameter("pos_embed").data(), {config_.context, c}},
-                   batch_.length, site(kEmbeddingDropout), tokens(x, c));
+  position_dropout(tokens(x, c), ids(positions_),
+                   {parameter("pos_embed").data(), {config_.context, c}}, length(),
+                   site(kEmbeddingDropout), tokens(x, c));
   for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
     x = forward_block(layer, std::move(x));
   }
   last_ = std::move(x);
   normed_ = normalise(last_, "ln_f", mean_, rstd_);
   logits_ = linear(normed_, parameter("tok_embed"), c, config_.vocab);
-  Values stats = zeros(rows() * 3);
-  Values losses = zeros(rows());
-  lse_ = zeros(rows());
-  cross_entropy_stats({logits_.data(), {1, rows(), config_.vocab}}, {targets_.data(), {rows()}}, 0,
-                      config_.vocab, {stats.data(), {1, rows(), 3}});
-  cross_entropy_losses({stats.data(), {1, rows(), 3}}, vector(lse_), vector(losses));
-  return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(rows());
+  Values stats = zeros(rows() * 4);
+  Values nll = zeros(rows());
+  for (Values* of : {&lse_, &entropy_, &d_nll_, &d_entropy_}) *of = zeros(rows());
+  cross_entropy_stats({logits_.data(), {1, rows(), config_.vocab}}, ids(batch_.tokens.targets), 0,
+                      config_.vocab, {stats.data(), {1, rows(), 4}});
+  cross_entropy_losses({stats.data(), {1, rows(), 4}}, vector(lse_), vector(nll), vector(entropy_));
+  return loss(nll, entropy_, d_nll_, d_entropy_);
 }
 
 NamedTensors Pass::backward() {
@@ -224,8 +226,9 @@ NamedTensors Pass::backward() {
   NamedTensors gradients;
   for (const auto& [name, count] : gpt_tensors(config_)) gradients[name] = zeros(count);
   Values dlogits = logits_;
-  cross_entropy_backward({dlogits.data(), {1, rows(), config_.vocab}}, {targets_.data(), {rows()}},
-                         vector(lse_), 0, config_.vocab, 1.0 / static_cast<double>(rows()));
+  cross_entropy_backward({dlogits.data(), {1, rows(), config_.vocab}}, ids(batch_.tokens.targets),
+                         vector(lse_), 0, config_.vocab, vector(std::as_const(d_nll_)),
+                         vector(std::as_const(entropy_)), vector(std::as_const(d_entropy_)));
   const Values dnormed = linear_backward(dlogits, normed_, parameter("tok_embed"), c, config_.vocab,
                                          gradients["tok_embed"]);
   Values dx = zeros(rows() * c);
@@ -233,11 +236,11 @@ NamedTensors Pass::backward() {
   for (std::int64_t layer = config_.layers - 1; layer >= 0; --layer) {
     dx = backward_block(layer, dx, gradients);
   }
-  dropout_backward(tokens(dx, c), batch_.length, site(kEmbeddingDropout), tokens(dx, c));
-  embed_backward({inputs_.data(), {rows()}}, tokens(dx, c), 0,
+  dropout_backward(tokens(dx, c), length(), site(kEmbeddingDropout), tokens(dx, c));
+  embed_backward(ids(batch_.tokens.inputs), tokens(dx, c), 0,
                  {gradients["tok_embed"].data(), {config_.vocab, c}});
-  position_backward(tokens(dx, c), batch_.length,
-                    {gradients["pos_embed"].data(), {config_.context, c}});
+  embed_backward(ids(positions_), tokens(dx, c), 0,
+                 {gradients["pos_embed"].data(), {config_.context, c}});
   return gradients;
 }
 
@@ -267,13 +270,23 @@ std::map<std::string, std::int64_t> gpt_tensors(const GptConfig& config) {
 }
 
 double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
-                NamedTensors* gradients) {
-  TALARIA_CHECK(static_cast<std::int64_t>(batch.ids.size()) == batch.samples * (batch.length + 1),
-                "{} ids", batch.ids.size());
+                const TokenLoss& loss, NamedTensors* gradients) {
+  check_batch(batch.tokens);
   Pass pass(config, parameters, batch);
-  const double loss = pass.forward();
+  const double value = pass.forward(loss);
   if (gradients != nullptr) *gradients = pass.backward();
-  return loss;
+  return value;
+}
+
+double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
+                NamedTensors* gradients) {
+  const TokenLoss mean = [](std::span<const double> nll, std::span<const double>,
+                            std::span<double> d_nll, std::span<double>) {
+    const auto count = static_cast<double>(nll.size());
+    std::fill(d_nll.begin(), d_nll.end(), 1.0 / count);
+    return std::accumulate(nll.begin(), nll.end(), 0.0) / count;
+  };
+  return gpt_loss(config, parameters, batch, mean, gradients);
 }
 
 }  // namespace talaria::model::ref

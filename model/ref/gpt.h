@@ -6,10 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "model/batch.h"
 #include "model/config.h"
 
 namespace talaria::model::ref {
@@ -18,9 +21,7 @@ namespace talaria::model::ref {
 using NamedTensors = std::map<std::string, std::vector<double>>;
 
 struct GptBatch {
-  std::int64_t samples = 0;       // B
-  std::int64_t length = 0;        // T
-  std::vector<std::int32_t> ids;  // [B, T + 1]; the last of a sample is only a target
+  Batch tokens;  // B rows of T
   // Dropout: which random bits, and the global index of the first sample.
   std::uint64_t seed = 0;
   std::uint32_t step = 0;
@@ -31,8 +32,15 @@ struct GptBatch {
 // Every parameter's number of elements.
 std::map<std::string, std::int64_t> gpt_tensors(const GptConfig& config);
 
-// Mean cross-entropy over all B T targets. With `gradients`, its gradient by every parameter
-// (overwritten).
+// A loss of all tokens' nll = -log p(target) and entropies, [B T] each. Returns it and writes its
+// derivatives.
+using TokenLoss = std::function<double(std::span<const double> nll, std::span<const double> entropy,
+                                       std::span<double> d_nll, std::span<double> d_entropy)>;
+
+// The loss of a batch. With `gradients`, its gradient by every parameter (overwritten).
+double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
+                const TokenLoss& loss, NamedTensors* gradients = nullptr);
+// Of the mean cross-entropy over all B T targets, whatever their weights.
 double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
                 NamedTensors* gradients = nullptr);
 

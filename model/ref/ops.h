@@ -27,18 +27,20 @@ void add_into(Out a, In b);
 void layernorm(In x, In gain, In bias, Out y, Out mean, Out rstd);
 void layernorm_backward(In dy, In x, In gain, In mean, In rstd, std::int64_t length, Out dx,
                         Out gain_sums, Out bias_sums);
-void attention(In qkv, const AttentionShape& shape, const Dropout& dropout, Out y, Out lse);
-void attention_backward(In dy, In qkv, In y, In lse, const AttentionShape& shape,
+void attention(In qkv, IdView starts, const AttentionShape& shape, const Dropout& dropout, Out y,
+               Out lse);
+void attention_backward(In dy, In qkv, IdView starts, In y, In lse, const AttentionShape& shape,
                         const Dropout& dropout, Out dqkv);
 void embed(IdView ids, In table, std::int64_t first_row, Out y);
 void embed_backward(IdView ids, In dy, std::int64_t first_row, Out dtable);
-void position_dropout(In x, In positions, std::int64_t length, const Dropout& dropout, Out y);
-void position_backward(In dx, std::int64_t length, Out dpositions);
+void position_dropout(In x, IdView positions, In table, std::int64_t length, const Dropout& dropout,
+                      Out y);
 void cross_entropy_stats(In logits, IdView targets, std::int64_t first_row, std::int64_t vocab,
                          Out stats);
-void cross_entropy_losses(In stats, Out lse, Out losses);
+void cross_entropy_losses(In stats, Out lse, Out losses, Out entropies = {});
 void cross_entropy_backward(Out logits, IdView targets, In lse, std::int64_t first_row,
-                            std::int64_t vocab, double scale);
+                            std::int64_t vocab, In scales, In entropies = {},
+                            In entropy_scales = {});
 void adamw(const AdamW& config, Out weight, In gradient, Out m, Out v);
 void row_sums_of_squares(In x, Out sums);
 

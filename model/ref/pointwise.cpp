@@ -128,17 +128,15 @@ void embed_backward(IdView ids, In dy, std::int64_t first_row, Out dtable) {
   }
 }
 
-void position_dropout(In x, In positions, std::int64_t length, const Dropout& dropout, Out y) {
-  const std::int64_t extent = length * x.dim(1);
+void position_dropout(In x, IdView positions, In table, std::int64_t length, const Dropout& dropout,
+                      Out y) {
+  const std::int64_t columns = x.dim(1);
+  const std::int64_t extent = length * columns;
   for (std::int64_t i = 0; i < x.count(); ++i) {
     const double factor = dropout_factor(dropout, dropout.first_sample + i / extent, i % extent);
-    y.data[i] = (x.data[i] + positions.data[i % extent]) * factor;
+    const std::int64_t position = positions.data[i / columns];
+    y.data[i] = (x.data[i] + table.data[position * columns + i % columns]) * factor;
   }
-}
-
-void position_backward(In dx, std::int64_t length, Out dpositions) {
-  const std::int64_t extent = length * dx.dim(1);
-  for (std::int64_t i = 0; i < dx.count(); ++i) dpositions.data[i % extent] += dx.data[i];
 }
 
 void adamw(const AdamW& config, Out weight, In gradient, Out m, Out v) {

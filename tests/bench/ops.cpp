@@ -78,6 +78,8 @@ class Bench {
   }
   void products();
   void attention();
+  void attention_of(const char* what, const std::vector<std::int32_t>& list,
+                    const model::AttentionShape& shape, std::int64_t c);
   void pointwise();
   void head();
   void optimizer();
@@ -146,20 +148,34 @@ void Bench::products() {
 void Bench::attention() {
   const AttentionShape shape = {s_.length, s_.heads / s_.shards, s_.hidden / s_.heads, 0, s_.heads};
   const std::int64_t c = s_.hidden / s_.shards;
+  const std::int64_t rows = s_.items * s_.length;
+  // One segment a sample, and segments of 64 tokens.
+  std::vector<std::int32_t> whole(static_cast<std::size_t>(rows), 0);
+  std::vector<std::int32_t> short_segments;
+  for (std::int64_t t = 0; t < rows; ++t) {
+    short_segments.push_back(static_cast<std::int32_t>(t % s_.length / 64 * 64));
+  }
+  attention_of("", whole, shape, c);
+  attention_of(", segments of 64", short_segments, shape, c);
+}
+
+void Bench::attention_of(const char* what, const std::vector<std::int32_t>& list,
+                         const AttentionShape& shape, std::int64_t c) {
+  const IdView starts(list.data(), {static_cast<std::int64_t>(list.size())});
   for (const float probability : {0.0F, 0.1F}) {
     const Dropout dropout = {probability, {1, 2, 3}, 0};
     const TensorView qkv = tensor({s_.items, s_.shards, s_.length, 3 * c});
     const TensorView y = tensor({s_.items, s_.shards, s_.length, c});
     const TensorView lse = tensor({s_.items, s_.shards, s_.length, shape.heads});
-    flops(fmt::format("attention, dropout {}", probability),
-          [&] { model::attention(stream_, qkv, shape, dropout, y, lse); });
+    flops(fmt::format("attention, dropout {}{}", probability, what),
+          [&] { model::attention(stream_, qkv, starts, shape, dropout, y, lse); });
     const TensorView qkv2 = tensor({s_.items, s_.shards, s_.length, 3 * c});
     const TensorView y2 = tensor({s_.items, s_.shards, s_.length, c});
     const TensorView dy = tensor({s_.items, s_.shards, s_.length, c});
     const TensorView lse2 = tensor({s_.items, s_.shards, s_.length, shape.heads});
     const TensorView dqkv = tensor({s_.items, s_.shards, s_.length, 3 * c});
-    flops(fmt::format("attention_backward, dropout {}", probability),
-          [&] { attention_backward(stream_, dy, qkv2, y2, lse2, shape, dropout, dqkv); });
+    flops(fmt::format("attention_backward, dropout {}{}", probability, what),
+          [&] { attention_backward(stream_, dy, qkv2, starts, y2, lse2, shape, dropout, dqkv); });
   }
 }
 
@@ -210,9 +226,9 @@ void Bench::head() {
   bytes("cross_entropy_stats", chunk * columns,
         [&] { cross_entropy_stats(stream_, logits, targets, 0, columns, stats); });
   logits = tensor({1, chunk, columns});
-  TensorView lse = tensor({chunk});
+  TensorView lse = tensor({chunk}), scales = tensor({chunk});
   bytes("cross_entropy_backward", 2 * chunk * columns,
-        [&] { cross_entropy_backward(stream_, logits, targets, lse, 0, columns, 1e-3F); });
+        [&] { cross_entropy_backward(stream_, logits, targets, lse, 0, columns, scales); });
   TensorView table = tensor({columns, s_.hidden}), x = tensor({n, s_.hidden});
   const IdView inputs(ids.data(), {n});
   bytes("embed", 2 * n * s_.hidden, [&] { embed(stream_, inputs, table, 0, x); });

@@ -133,7 +133,9 @@ std::vector<Part> take_apart(Engine& engine, const launch::Job& job) {
   context.step = static_cast<std::uint32_t>(job.train.steps + 1);
   context.seed = job.job.seed;
   context.dropout = job.train.dropout;
-  stage.begin(context, batch);
+  model::CrossEntropyObjective objective(batch.weights,
+                                         1.0F / static_cast<float>(batch.weights.size()));
+  stage.begin(context, batch, {.tokens = &objective});
   lap("begin");
   TimedStage timed(stage);
   parallel::run_schedule(

@@ -24,15 +24,9 @@ Oracle reference_step(const launch::Job& job) {
     parameters[name].assign(weights.begin(), weights.end());
   }
   model::ref::GptBatch batch;
-  batch.samples = job.train.global_batch;
-  batch.length = job.train.sequence_length;
   batch.seed = job.job.seed;
   batch.dropout = static_cast<float>(job.train.dropout);
-  for (std::int64_t s = 0; s < batch.samples; ++s) {
-    for (std::int64_t t = 0; t <= batch.length; ++t) {
-      batch.ids.push_back(made_up_token(job, s, t));
-    }
-  }
+  batch.tokens = made_up_batch(job, 0, job.train.global_batch);
   Oracle oracle;
   oracle.loss = model::ref::gpt_loss(job.model, parameters, batch, &oracle.gradients);
   return oracle;

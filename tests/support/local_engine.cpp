@@ -60,16 +60,6 @@ void paste(const std::vector<parallel::NamedBox>& boxes,
   }
 }
 
-model::Batch batch_of(const launch::Job& job, std::int64_t first, std::int64_t samples) {
-  std::vector<std::int32_t> ids;
-  for (std::int64_t s = 0; s < samples; ++s) {
-    for (std::int64_t t = 0; t <= job.train.sequence_length; ++t) {
-      ids.push_back(made_up_token(job, first + s, t));
-    }
-  }
-  return model::causal_batch(ids, job.train.sequence_length);
-}
-
 }  // namespace
 
 launch::Job small_job() {
@@ -98,6 +88,16 @@ std::int32_t made_up_token(const launch::Job& job, std::int64_t sample, std::int
   return static_cast<std::int32_t>((position * 7 + 3) % job.model.vocab);
 }
 
+model::Batch made_up_batch(const launch::Job& job, std::int64_t first, std::int64_t samples) {
+  std::vector<std::int32_t> ids;
+  for (std::int64_t s = 0; s < samples; ++s) {
+    for (std::int64_t t = 0; t <= job.train.sequence_length; ++t) {
+      ids.push_back(made_up_token(job, first + s, t));
+    }
+  }
+  return model::causal_batch(ids, job.train.sequence_length);
+}
+
 EngineRun run_engine(const launch::Job& job, int steps,
                      const std::function<void(int, Engine&)>& touch) {
   const Layout& layout = job.parallel.layout;
@@ -116,7 +116,7 @@ EngineRun run_engine(const launch::Job& job, int steps,
         for (int step = 0; step < steps; ++step) {
           const std::int64_t first = step * job.train.global_batch + engine.first_sample();
           const StepReport report =
-              engine.train_step(step, batch_of(job, first, job.samples_per_rank()), false);
+              engine.train_step(step, made_up_batch(job, first, job.samples_per_rank()), false);
           counters.max_live = std::max(counters.max_live, report.max_live);
           if (rank == 0) {
             run.losses.push_back(report.loss);
@@ -132,7 +132,7 @@ EngineRun run_engine(const launch::Job& job, int steps,
 
         const std::int64_t per_rank = 8 / layout.data;
         const auto evaluation =
-            engine.evaluate(batch_of(job, 1000000 + engine.at().data * per_rank, per_rank));
+            engine.evaluate(made_up_batch(job, 1000000 + engine.at().data * per_rank, per_rank));
         const std::lock_guard lock(mutex);
         if (rank == 0) run.evaluation = evaluation;
         run.ranks[static_cast<std::size_t>(rank)] = counters;

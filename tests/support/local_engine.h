@@ -39,6 +39,8 @@ launch::Job small_job();
 
 // The made-up samples: a pure function of (global sample, position).
 std::int32_t made_up_token(const launch::Job& job, std::int64_t sample, std::int64_t position);
+// Samples [first, first + samples) as pretraining reads them.
+model::Batch made_up_batch(const launch::Job& job, std::int64_t first, std::int64_t samples);
 
 // Trains `steps` steps with job.parallel.layout's ranks as threads. `touch` may change an engine
 // before the first step (one call a rank).

@@ -41,9 +41,22 @@ ref::GptBatch random_batch(const GptConfig& config, std::int64_t samples, std::i
                            float dropout) {
   std::mt19937 engine(5);
   std::uniform_int_distribution<std::int32_t> draw(0, static_cast<std::int32_t>(config.vocab) - 1);
-  ref::GptBatch batch{samples, length, {}, 77, 3, 4, dropout};
-  for (std::int64_t i = 0; i < samples * (length + 1); ++i) batch.ids.push_back(draw(engine));
-  return batch;
+  std::vector<std::int32_t> ids;
+  for (std::int64_t i = 0; i < samples * (length + 1); ++i) ids.push_back(draw(engine));
+  return {causal_batch(ids, length), 77, 3, 4, dropout};
+}
+
+template <class Element>
+std::vector<Element> part_of(const std::vector<Element>& list, std::int64_t first,
+                             std::int64_t count) {
+  return {list.begin() + first, list.begin() + first + count};
+}
+
+Batch rows_of(const Batch& batch, std::int64_t first, std::int64_t rows) {
+  const std::int64_t t = batch.length;
+  return {t, part_of(batch.inputs, first * t, rows * t),
+          part_of(batch.targets, first * t, rows * t), part_of(batch.weights, first * t, rows * t),
+          part_of(batch.starts, first * t, rows * t)};
 }
 
 TEST(RefGpt, HasEveryParameter) {
@@ -96,9 +109,8 @@ TEST(RefGpt, SamplesAreIndependent) {
   double sum = 0.0;
   for (std::int64_t s = 0; s < 3; ++s) {
     ref::GptBatch one = batch;
-    one.samples = 1;
     one.first_sample += s;
-    one.ids.assign(batch.ids.begin() + s * 6, batch.ids.begin() + (s + 1) * 6);
+    one.tokens = rows_of(batch.tokens, s, 1);
     sum += ref::gpt_loss(config, parameters, one);
   }
   EXPECT_NEAR(ref::gpt_loss(config, parameters, batch), sum / 3.0, 1e-13);

@@ -180,7 +180,10 @@ TEST(CpuPointwise, Dropouts) {
       Twin x = random.normal({3 * length, columns});
       Twin bias = random.normal({columns});
       Twin residual = random.normal({3 * length, columns});
-      Twin positions = random.normal({length + 2, columns});
+      Twin table = random.normal({length + 2, columns});
+      const std::vector<std::int32_t> places =
+          random.ids(3 * length, static_cast<std::int32_t>(length) + 2);
+      const IdView positions(places.data(), {3 * length});
       compare(
           describe("bias_dropout_residual", x.dims), {&residual}, 1e-6,
           [&](const Stream& s) {
@@ -198,13 +201,9 @@ TEST(CpuPointwise, Dropouts) {
       compare(
           describe("position_dropout", x.dims), {&x}, 1e-6,
           [&](const Stream& s) {
-            position_dropout(s, x.f(), positions.f(), length, dropout, x.f());
+            position_dropout(s, x.f(), positions, table.f(), length, dropout, x.f());
           },
-          [&] { ref::position_dropout(x.d(), positions.d(), length, dropout, x.d()); });
-      compare(
-          describe("position_backward", x.dims), {&positions}, 1e-6,
-          [&](const Stream& s) { position_backward(s, dx.f(), length, positions.f()); },
-          [&] { ref::position_backward(dx.d(), length, positions.d()); });
+          [&] { ref::position_dropout(x.d(), positions, table.d(), length, dropout, x.d()); });
     }
   }
 }
@@ -249,7 +248,28 @@ TEST(CpuLayerNorm, MatchesRef) {
 struct AttentionCase {
   std::int64_t items, shards, samples_per_item, length, heads, head_size;
   float probability;
+  std::int64_t longest = 0;  // segment; 0: a sample is one segment
 };
+
+// Segments of drawn lengths up to `longest`, ending in segments of one token.
+std::vector<std::int32_t> drawn_starts(Random& random, std::int64_t samples, std::int64_t length,
+                                       std::int64_t longest) {
+  if (longest == 0) return std::vector<std::int32_t>(static_cast<std::size_t>(samples * length));
+  std::vector<std::int32_t> starts;
+  for (std::int64_t s = 0; s < samples; ++s) {
+    std::int32_t start = 0;
+    std::int64_t end = 0;
+    for (std::int32_t t = 0; t < length; ++t) {
+      if (t == end) {
+        start = t;
+        end = t < length * 3 / 4 ? t + 1 + random.ids(1, static_cast<std::int32_t>(longest))[0]
+                                 : t + 1;
+      }
+      starts.push_back(start);
+    }
+  }
+  return starts;
+}
 
 TEST(CpuAttention, MatchesRef) {
   Random random(10);
@@ -257,28 +277,34 @@ TEST(CpuAttention, MatchesRef) {
        {AttentionCase{1, 1, 1, 1, 1, 1, 0.0F}, AttentionCase{1, 1, 1, 5, 1, 7, 0.0F},
         AttentionCase{2, 2, 1, 33, 2, 16, 0.2F}, AttentionCase{1, 2, 3, 49, 1, 20, 0.0F},
         AttentionCase{1, 4, 2, 48, 2, 32, 0.5F}, AttentionCase{1, 1, 1, 147, 1, 64, 0.1F},
-        AttentionCase{2, 1, 1, 100, 1, 128, 0.1F}, AttentionCase{1, 1, 1, 300, 1, 40, 0.0F}}) {
+        AttentionCase{2, 1, 1, 100, 1, 128, 0.1F}, AttentionCase{1, 1, 1, 300, 1, 40, 0.0F},
+        AttentionCase{2, 2, 2, 65, 2, 20, 0.0F, 9}, AttentionCase{1, 1, 1, 300, 1, 32, 0.3F, 110},
+        AttentionCase{1, 2, 3, 50, 1, 16, 0.2F, 60}}) {
     const AttentionShape shape = {c.length, c.heads, c.head_size, 2, c.shards * c.heads + 3};
     const Dropout dropout = some_dropout(c.probability);
     const std::int64_t rows = c.samples_per_item * c.length;
     const std::int64_t width = c.heads * c.head_size;
     const Dims dims = {c.items, c.shards, rows, width};
+    const std::vector<std::int32_t> all_starts =
+        drawn_starts(random, c.items * c.samples_per_item, c.length, c.longest);
+    const IdView starts(all_starts.data(), {c.items * rows});
     Twin qkv = random.normal({c.items, c.shards, rows, 3 * width});
     Twin dy = random.normal(dims);
     Twin y = random.normal(dims);
     Twin lse({c.items, c.shards, rows, c.heads});
     compare(
         describe("attention", dims), {&y, &lse}, 3e-6,
-        [&](const Stream& s) { attention(s, qkv.f(), shape, dropout, y.f(), lse.f()); },
-        [&] { ref::attention(qkv.d(), shape, dropout, y.d(), lse.d()); });
+        [&](const Stream& s) { attention(s, qkv.f(), starts, shape, dropout, y.f(), lse.f()); },
+        [&] { ref::attention(qkv.d(), starts, shape, dropout, y.d(), lse.d()); });
     Twin dqkv = random.normal(qkv.dims);  // overwritten
     compare(
         describe("attention_backward", dims), {&dqkv}, 5e-6,
         [&](const Stream& s) {
-          attention_backward(s, dy.f(), qkv.f(), y.f(), lse.f(), shape, dropout, dqkv.f());
+          attention_backward(s, dy.f(), qkv.f(), starts, y.f(), lse.f(), shape, dropout, dqkv.f());
         },
         [&] {
-          ref::attention_backward(dy.d(), qkv.d(), y.d(), lse.d(), shape, dropout, dqkv.d());
+          ref::attention_backward(dy.d(), qkv.d(), starts, y.d(), lse.d(), shape, dropout,
+                                  dqkv.d());
         });
   }
 }
@@ -307,8 +333,10 @@ TEST(CpuAttention, LayoutDoesNotChangeBits) {
   Twin lse({1, 2, length, 1});
   Twin joint_y({1, 1, length, 2 * size});
   Twin joint_lse({1, 1, length, 2});
-  attention({}, qkv.f(), {length, 1, size, 0, 2}, dropout, y.f(), lse.f());
-  attention({}, joint.f(), {length, 2, size, 0, 2}, dropout, joint_y.f(), joint_lse.f());
+  const std::vector<std::int32_t> zeros(static_cast<std::size_t>(length), 0);
+  const IdView starts(zeros.data(), {length});
+  attention({}, qkv.f(), starts, {length, 1, size, 0, 2}, dropout, y.f(), lse.f());
+  attention({}, joint.f(), starts, {length, 2, size, 0, 2}, dropout, joint_y.f(), joint_lse.f());
   for (std::int64_t t = 0; t < length; ++t) {
     for (std::int64_t v = 0; v < 2; ++v) {
       ASSERT_EQ(lse.f32[static_cast<std::size_t>(v * length + t)],
@@ -317,6 +345,67 @@ TEST(CpuAttention, LayoutDoesNotChangeBits) {
                                joint_y.f32.data() + (t * 2 + v) * size,
                                static_cast<std::size_t>(size) * sizeof(float)));
     }
+  }
+}
+
+// A segment's outputs and gradients have the bits that it has alone in a row, whatever its
+// neighbours hold; not even a NaN crosses.
+TEST(CpuAttention, ASegmentHasTheBitsItHasAlone) {
+  const std::int64_t length = 150;
+  const std::int64_t size = 20;
+  Random random(19);
+  Twin qkv = random.normal({1, 1, length, 3 * size});
+  Twin dy = random.normal({1, 1, length, size});
+  for (const auto& [first, count] :
+       {std::pair<std::int64_t, std::int64_t>{0, 5}, {5, 100}, {37, 64}, {64, 50}, {149, 1}}) {
+    Twin foul = qkv;
+    Twin foul_dy = dy;
+    std::vector<std::int32_t> starts;
+    for (std::int64_t t = 0; t < length; ++t) {
+      const bool before = t < first;
+      const bool inside = !before && t < first + count;
+      starts.push_back(static_cast<std::int32_t>(before ? 0 : inside ? first : t));
+      if (inside) continue;
+      const float poison = t % 2 == 0 ? std::nanf("") : std::numeric_limits<float>::infinity();
+      std::fill_n(foul.f32.begin() + t * 3 * size, 3 * size, poison);
+      std::fill_n(foul_dy.f32.begin() + t * size, size, poison);
+    }
+    const IdView segments(starts.data(), {length});
+    const AttentionShape shape = {length, 1, size, 0, 1};
+    Twin y({1, 1, length, size});
+    Twin lse({1, 1, length, 1});
+    Twin dqkv({1, 1, length, 3 * size});
+    attention({}, foul.f(), segments, shape, {}, y.f(), lse.f());
+    attention_backward({}, foul_dy.f(), foul.f(), segments, y.f(), lse.f(), shape, {}, dqkv.f());
+
+    const std::vector<std::int32_t> zeros(static_cast<std::size_t>(count), 0);
+    const IdView one(zeros.data(), {count});
+    const AttentionShape alone_shape = {count, 1, size, 0, 1};
+    const ConstTensorView alone(qkv.f32.data() + first * 3 * size, {1, 1, count, 3 * size});
+    const ConstTensorView alone_dy(dy.f32.data() + first * size, {1, 1, count, size});
+    Twin alone_y({1, 1, count, size});
+    Twin alone_lse({1, 1, count, 1});
+    Twin alone_dqkv({1, 1, count, 3 * size});
+    attention({}, alone, one, alone_shape, {}, alone_y.f(), alone_lse.f());
+    attention_backward({}, alone_dy, alone, one, alone_y.f(), alone_lse.f(), alone_shape, {},
+                       alone_dqkv.f());
+    const auto part = [&](const Twin& whole, std::int64_t width) {
+      return std::vector<float>(whole.f32.begin() + first * width,
+                                whole.f32.begin() + (first + count) * width);
+    };
+    EXPECT_EQ(part(y, size), alone_y.f32) << first;
+    EXPECT_EQ(part(lse, 1), alone_lse.f32) << first;
+    EXPECT_EQ(part(dqkv, 3 * size), alone_dqkv.f32) << first;
+  }
+}
+
+// With segments of 16 tokens a row costs 16 pairs a token, however long it is.
+TEST(CpuAttention, ShortSegmentsCostWhatTheyHold) {
+  for (const std::int64_t length : {64, 1024}) {
+    std::vector<std::int32_t> starts;
+    for (std::int64_t t = 0; t < length; ++t)
+      starts.push_back(static_cast<std::int32_t>(t / 16 * 16));
+    EXPECT_EQ(attention_pairs(IdView(starts.data(), {length}), length), length * 16);
   }
 }
 
@@ -330,8 +419,10 @@ TEST(CpuAttention, ExtremeScoresAndFlops) {
   std::uint64_t flops = 0;
   Stream stream;
   stream.matmul_flops = &flops;
-  attention(stream, qkv.f(), {length, 1, size, 0, 1}, {}, y.f(), lse.f());
-  ref::attention(qkv.d(), {length, 1, size, 0, 1}, {}, y.d(), lse.d());
+  const std::vector<std::int32_t> zeros(static_cast<std::size_t>(length), 0);
+  const IdView starts(zeros.data(), {length});
+  attention(stream, qkv.f(), starts, {length, 1, size, 0, 1}, {}, y.f(), lse.f());
+  ref::attention(qkv.d(), starts, {length, 1, size, 0, 1}, {}, y.d(), lse.d());
   EXPECT_LE(relative_error(y), 1e-3);  // scores of 1e5 lose 1e-2 of absolute precision
   EXPECT_EQ(flops, 4U * size * (48 * 48 + 2 * 50));
 }
@@ -364,6 +455,50 @@ TEST(CpuEmbedding, AbsentRowsArePlusZero) {
   EXPECT_FALSE(std::signbit(y));
 }
 
+// `width` 4: with entropies.
+void check_cross_entropy(Random& random, Twin& logits, IdView ids, std::int64_t vocab,
+                         std::int64_t width) {
+  const std::int64_t rows = ids.dim(0);
+  Twin stats({logits.dims[0], rows, width});
+  Twin lse({rows});
+  Twin losses({rows});
+  Twin entropies({rows});
+  cross_entropy_stats({}, logits.f(), ids, 0, vocab, stats.f());
+  ref::cross_entropy_stats(logits.d(), ids, 0, vocab, stats.d());
+  for (std::size_t i = 0; i < stats.f32.size(); ++i) {
+    if (std::isinf(stats.f64[i])) {
+      ASSERT_EQ(stats.f32[i], -std::numeric_limits<float>::infinity());
+    } else {
+      ASSERT_NEAR(stats.f32[i], stats.f64[i], 1e-6 * std::abs(stats.f64[i]));
+    }
+  }
+  const bool with = width == 4;
+  compare(
+      describe("losses", stats.dims), {&lse, &losses, &entropies}, 2e-6,
+      [&](const Stream& s) {
+        cross_entropy_losses(s, stats.f(), lse.f(), losses.f(),
+                             with ? entropies.f() : TensorView());
+      },
+      [&] {
+        ref::cross_entropy_losses(stats.d(), lse.d(), losses.d(),
+                                  with ? entropies.d() : Tensor<double>());
+      });
+  Twin scales = random.normal({rows});
+  Twin entropy_scales = random.normal({rows});
+  compare(
+      describe("cross_entropy_backward", logits.dims), {&logits}, 1e-5,
+      [&](const Stream& s) {
+        cross_entropy_backward(s, logits.f(), ids, lse.f(), 0, vocab, scales.f(),
+                               with ? entropies.f() : TensorView(),
+                               with ? entropy_scales.f() : TensorView());
+      },
+      [&] {
+        ref::cross_entropy_backward(logits.d(), ids, lse.d(), 0, vocab, scales.d(),
+                                    with ? entropies.d() : Tensor<double>(),
+                                    with ? entropy_scales.d() : Tensor<double>());
+      });
+}
+
 TEST(CpuCrossEntropy, MatchesRefWithPadding) {
   Random random(14);
   for (const std::int64_t shards : {1, 2, 4}) {
@@ -373,29 +508,10 @@ TEST(CpuCrossEntropy, MatchesRefWithPadding) {
       const std::int64_t rows = 21;
       const std::vector<std::int32_t> targets = random.ids(rows, static_cast<std::int32_t>(vocab));
       const IdView ids(targets.data(), {rows});
-      Twin logits = random.normal({shards, rows, columns}, 4.0F);
-      Twin stats({shards, rows, 3});
-      Twin lse({rows});
-      Twin losses({rows});
-      cross_entropy_stats({}, logits.f(), ids, 0, vocab, stats.f());
-      ref::cross_entropy_stats(logits.d(), ids, 0, vocab, stats.d());
-      for (std::size_t i = 0; i < stats.f32.size(); ++i) {
-        if (std::isinf(stats.f64[i])) {
-          ASSERT_EQ(stats.f32[i], -std::numeric_limits<float>::infinity());
-        } else {
-          ASSERT_NEAR(stats.f32[i], stats.f64[i], 1e-6 * std::abs(stats.f64[i]));
-        }
+      for (const std::int64_t width : {3, 4}) {
+        Twin logits = random.normal({shards, rows, columns}, 4.0F);
+        check_cross_entropy(random, logits, ids, vocab, width);
       }
-      compare(
-          describe("losses", logits.dims), {&lse, &losses}, 1e-6,
-          [&](const Stream& s) { cross_entropy_losses(s, stats.f(), lse.f(), losses.f()); },
-          [&] { ref::cross_entropy_losses(stats.d(), lse.d(), losses.d()); });
-      compare(
-          describe("cross_entropy_backward", logits.dims), {&logits}, 1e-5,
-          [&](const Stream& s) {
-            cross_entropy_backward(s, logits.f(), ids, lse.f(), 0, vocab, 0.25F);
-          },
-          [&] { ref::cross_entropy_backward(logits.d(), ids, lse.d(), 0, vocab, 0.25); });
     }
   }
 }
@@ -409,26 +525,27 @@ TEST(CpuCrossEntropy, HoldingFewerShardsDoesNotChangeBits) {
   const std::vector<std::int32_t> targets = random.ids(rows, static_cast<std::int32_t>(vocab));
   const IdView ids(targets.data(), {rows});
   Twin logits = random.normal({4, rows, columns}, 3.0F);
-  Twin whole({4, rows, 3});
+  Twin whole({4, rows, 4});
   cross_entropy_stats({}, logits.f(), ids, 0, vocab, whole.f());
   for (const std::int64_t held : {1, 2}) {
-    Twin parts({4, rows, 3});
+    Twin parts({4, rows, 4});
     for (std::int64_t v = 0; v < 4; v += held) {
       cross_entropy_stats(
           {}, TensorView(logits.f32.data() + v * rows * columns, {held, rows, columns}), ids,
-          v * columns, vocab, TensorView(parts.f32.data() + v * rows * 3, {held, rows, 3}));
+          v * columns, vocab, TensorView(parts.f32.data() + v * rows * 4, {held, rows, 4}));
     }
     EXPECT_EQ(parts.f32, whole.f32);
   }
   Twin lse({rows});
   Twin losses({rows});
-  cross_entropy_losses({}, whole.f(), lse.f(), losses.f());
+  Twin entropies({rows});
+  cross_entropy_losses({}, whole.f(), lse.f(), losses.f(), entropies.f());
   for (std::int64_t row = 0; row < rows; ++row) {
-    float maximum = whole.f32[static_cast<std::size_t>(row * 3)];
-    float target = whole.f32[static_cast<std::size_t>(row * 3 + 2)];
+    float maximum = whole.f32[static_cast<std::size_t>(row * 4)];
+    float target = whole.f32[static_cast<std::size_t>(row * 4 + 2)];
     for (std::int64_t v = 1; v < 4; ++v) {
-      maximum = std::max(maximum, whole.f32[static_cast<std::size_t>((v * rows + row) * 3)]);
-      target = std::max(target, whole.f32[static_cast<std::size_t>((v * rows + row) * 3 + 2)]);
+      maximum = std::max(maximum, whole.f32[static_cast<std::size_t>((v * rows + row) * 4)]);
+      target = std::max(target, whole.f32[static_cast<std::size_t>((v * rows + row) * 4 + 2)]);
     }
     EXPECT_NEAR(losses.f32[static_cast<std::size_t>(row)],
                 lse.f32[static_cast<std::size_t>(row)] - target, 0.0);
@@ -446,12 +563,26 @@ TEST(CpuCrossEntropy, ExtremeLogits) {
                             {-infinity, 88.0F, 88.0F},
                             {std::nanf(""), 0.0F, 0.0F}};
   std::memcpy(logits.f32.data(), rows, sizeof rows);
-  Twin stats({1, 4, 3});
+  Twin stats({1, 4, 4});
   Twin lse({4});
   Twin losses({4});
+  Twin entropies({4});
+  const std::vector<float> ones(4, 1.0F);
   cross_entropy_stats({}, logits.f(), ids, 0, 3, stats.f());
-  cross_entropy_losses({}, stats.f(), lse.f(), losses.f());
-  cross_entropy_backward({}, logits.f(), ids, lse.f(), 0, 3, 1.0F);
+  cross_entropy_losses({}, stats.f(), lse.f(), losses.f(), entropies.f());
+  Twin both = logits;
+  cross_entropy_backward({}, logits.f(), ids, lse.f(), 0, 3, ConstTensorView(ones.data(), {4}));
+  cross_entropy_backward({}, both.f(), ids, lse.f(), 0, 3, ConstTensorView(ones.data(), {4}),
+                         entropies.f(), ConstTensorView(ones.data(), {4}));
+  // Probabilities of 0 have no entropy and no gradient, however far below they lie.
+  EXPECT_EQ(entropies.f32[0], 0.0F);
+  EXPECT_NEAR(entropies.f32[1], std::log(3.0), 1e-5);
+  EXPECT_NEAR(entropies.f32[2], std::log(2.0), 1e-5);
+  EXPECT_TRUE(std::isnan(entropies.f32[3]));
+  for (std::size_t i = 0; i < 9; ++i) {
+    if (i / 3 == 1) continue;  // its probabilities do not add up to 1
+    EXPECT_NEAR(both.f32[i], logits.f32[i], 1e-5) << i;
+  }
   EXPECT_EQ(losses.f32[0], 0.0F);
   EXPECT_EQ(lse.f32[1], -1e38F);
   EXPECT_NEAR(losses.f32[2], std::log(2.0), 1e-5);

@@ -159,13 +159,16 @@ TEST(RefGradients, Attention) {
     Twin dy = random.normal({2, 2, 10, 6});
     Twin y({2, 2, 10, 6});
     Twin lse({2, 2, 10, 2});
+    const std::vector<std::int32_t> starts = {0, 0, 0, 0, 0, 0, 0, 2, 2, 4,
+                                              0, 1, 2, 3, 4, 0, 1, 1, 1, 1};
+    const IdView segments(starts.data(), {20});
     const auto loss = [&] {
-      ref::attention(qkv.d(), shape, dropout, y.d(), lse.d());
+      ref::attention(qkv.d(), segments, shape, dropout, y.d(), lse.d());
       return dot(y.f64, dy.f64);
     };
     loss();
     Twin dqkv = random.normal({2, 2, 10, 18});
-    ref::attention_backward(dy.d(), qkv.d(), y.d(), lse.d(), shape, dropout, dqkv.d());
+    ref::attention_backward(dy.d(), qkv.d(), segments, y.d(), lse.d(), shape, dropout, dqkv.d());
     expect_gradient("qkv", qkv.f64, dqkv.f64, loss);
   }
 }
@@ -177,18 +180,40 @@ TEST(RefAttention, IsCausal) {
   Twin qkv = random.normal({1, 1, 4, 9});
   Twin y({1, 1, 4, 3});
   Twin lse({1, 1, 4, 1});
-  ref::attention(qkv.d(), shape, {}, y.d(), lse.d());
+  const std::vector<std::int32_t> starts(4, 0);
+  const IdView segments(starts.data(), {4});
+  ref::attention(qkv.d(), segments, shape, {}, y.d(), lse.d());
   for (std::size_t i = 0; i < 3; ++i) EXPECT_DOUBLE_EQ(y.f64[i], qkv.f64[6 + i]);
   Values before(y.f64.begin(), y.f64.begin() + 9);
   for (std::size_t i = 27; i < 36; ++i) qkv.f64[i] += 1.0;
-  ref::attention(qkv.d(), shape, {}, y.d(), lse.d());
+  ref::attention(qkv.d(), segments, shape, {}, y.d(), lse.d());
   EXPECT_EQ(before, Values(y.f64.begin(), y.f64.begin() + 9));
+}
+
+// A segment of a row gets the outputs that it gets alone.
+TEST(RefAttention, SegmentsDoNotMeet) {
+  Random random(18);
+  const AttentionShape shape = {7, 1, 3, 0, 1};
+  Twin qkv = random.normal({1, 1, 7, 9});
+  Twin y({1, 1, 7, 3});
+  Twin lse({1, 1, 7, 1});
+  const std::vector<std::int32_t> starts = {0, 0, 0, 3, 3, 3, 3};
+  ref::attention(qkv.d(), IdView(starts.data(), {7}), shape, {}, y.d(), lse.d());
+  Twin alone({1, 1, 4, 3});
+  Twin alone_lse({1, 1, 4, 1});
+  const std::vector<std::int32_t> zeros(4, 0);
+  ref::attention(In(qkv.f64.data() + 27, {1, 1, 4, 9}), IdView(zeros.data(), {4}), {4, 1, 3, 0, 1},
+                 {}, alone.d(), alone_lse.d());
+  EXPECT_EQ(alone.f64, Values(y.f64.begin() + 9, y.f64.end()));
+  EXPECT_EQ(alone_lse.f64, Values(lse.f64.begin() + 3, lse.f64.end()));
 }
 
 TEST(RefGradients, Embeddings) {
   Random random(9);
   const std::vector<std::int32_t> ids = {0, 3, 4, 3, 9, 5, 7, 3};
   const IdView id_view(ids.data(), {8});
+  const std::vector<std::int32_t> places = {0, 1, 2, 3, 0, 0, 1, 5};
+  const IdView place_view(places.data(), {8});
   Twin table = random.normal({5, 3});  // rows 3 .. 7
   Twin positions = random.normal({6, 3});
   Twin dy = random.normal({8, 3});
@@ -197,14 +222,14 @@ TEST(RefGradients, Embeddings) {
   const Dropout dropout = some_dropout(0.3F);
   const auto loss = [&] {
     ref::embed(id_view, table.d(), 3, x.d());
-    ref::position_dropout(x.d(), positions.d(), 4, dropout, y.d());
+    ref::position_dropout(x.d(), place_view, positions.d(), 4, dropout, y.d());
     return dot(y.f64, dy.f64);
   };
   Twin dx({8, 3});
   Twin dtable({5, 3});
   Twin dpositions({6, 3});
   ref::dropout_backward(dy.d(), 4, dropout, dx.d());
-  ref::position_backward(dx.d(), 4, dpositions.d());
+  ref::embed_backward(place_view, dx.d(), 0, dpositions.d());
   ref::embed_backward(id_view, dx.d(), 3, dtable.d());
   expect_gradient("table", table.f64, dtable.f64, loss);
   expect_gradient("positions", positions.f64, dpositions.f64, loss);
@@ -218,30 +243,44 @@ TEST(RefGradients, CrossEntropy) {
     const std::vector<std::int32_t> targets = {0, 2, static_cast<std::int32_t>(vocab - 1)};
     const IdView ids(targets.data(), {3});
     Twin logits = random.normal({shards, 3, columns}, 2.0F);
-    Twin stats({shards, 3, 3});
+    Twin stats({shards, 3, 4});
     Twin lse({3});
     Twin losses({3});
+    Twin entropies({3});
+    Twin scales = random.normal({3});
+    Twin entropy_scales = random.normal({3});
     const auto loss = [&] {
       ref::cross_entropy_stats(logits.d(), ids, 0, vocab, stats.d());
-      ref::cross_entropy_losses(stats.d(), lse.d(), losses.d());
-      return 0.5 * (losses.f64[0] + losses.f64[1] + losses.f64[2]);
+      ref::cross_entropy_losses(stats.d(), lse.d(), losses.d(), entropies.d());
+      return dot(losses.f64, scales.f64) + dot(entropies.f64, entropy_scales.f64);
     };
     loss();
     Twin dlogits = logits;
-    ref::cross_entropy_backward(dlogits.d(), ids, lse.d(), 0, vocab, 0.5);
+    ref::cross_entropy_backward(dlogits.d(), ids, lse.d(), 0, vocab, scales.d(), entropies.d(),
+                                entropy_scales.d());
     expect_gradient("logits", logits.f64, dlogits.f64, loss);
+    // Without entropies: the first term alone.
+    std::fill(entropy_scales.f64.begin(), entropy_scales.f64.end(), 0.0);
+    Twin plain = logits;
+    Twin with_zeros = logits;
+    ref::cross_entropy_backward(plain.d(), ids, lse.d(), 0, vocab, scales.d());
+    ref::cross_entropy_backward(with_zeros.d(), ids, lse.d(), 0, vocab, scales.d(), entropies.d(),
+                                entropy_scales.d());
+    EXPECT_EQ(plain.f64, with_zeros.f64);
   }
 }
 
 TEST(RefCrossEntropy, UniformLogitsCostTheLogOfTheVocabulary) {
   const std::int32_t target = 4;
   Twin logits({2, 1, 8});
-  Twin stats({2, 1, 3});
+  Twin stats({2, 1, 4});
   double lse = 0.0;
   double loss = 0.0;
+  double entropy = 0.0;
   ref::cross_entropy_stats(logits.d(), IdView(&target, {1}), 0, 11, stats.d());
-  ref::cross_entropy_losses(stats.d(), Out(&lse, {1}), Out(&loss, {1}));
+  ref::cross_entropy_losses(stats.d(), Out(&lse, {1}), Out(&loss, {1}), Out(&entropy, {1}));
   EXPECT_NEAR(loss, std::log(11.0), 1e-14);
+  EXPECT_NEAR(entropy, std::log(11.0), 1e-14);
 }
 
 // Against the closed form after one step from zero moments: w - lr (sign(g) + decay w).
