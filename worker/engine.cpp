@@ -17,7 +17,7 @@ model::StageSetup make_setup(const launch::Job& job, const parallel::Coordinate&
   setup.at = at;
   setup.micro_batch = job.train.micro_batch;
   setup.length = job.train.sequence_length;
-  setup.global_batch = job.train.global_batch;
+  setup.global_batch = job.step_rows();
   setup.dropout = job.train.dropout;
   setup.seed = job.job.seed;
   model::assign_layers(setup);
@@ -88,7 +88,7 @@ StepReport Engine::train_step(std::int64_t step, const model::Batch& batch,
   StepReport report;
   report.max_live = parallel::run_schedule(schedule_, *stage_, *groups_.pipeline).max_live;
   stage_->finish();
-  const std::vector<double> losses = gather_losses();
+  report.sample_losses = gather_losses();
   optimizer_->reduce_gradients();
   const model::NormPart part = optimizer_->norm_part();
 
@@ -113,7 +113,7 @@ StepReport Engine::train_step(std::int64_t step, const model::Batch& batch,
     if (shared[digits + r] != 0) report.nonfinite_rank = static_cast<int>(r);
   }
   double loss = 0.0;
-  for (const double sample : losses) loss += sample;
+  for (const double sample : report.sample_losses) loss += sample;
   report.loss = loss / divisor;
   report.learning_rate = model::learning_rate(learning_rate_schedule(job_), step);
   report.applied = report.nonfinite_rank < 0;

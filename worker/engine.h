@@ -39,6 +39,7 @@ struct StepReport {
   int nonfinite_rank = -1;  // the first rank that saw it
   bool stop = false;        // some rank was asked to stop
   int max_live = 0;         // micro-batches this rank held at once
+  std::vector<double> sample_losses;      // of the global batch, by index
   std::map<std::string, double> metrics;  // further numbers, by their names in metrics.jsonl
 };
 

@@ -3,13 +3,16 @@
 
 #include "cluster/base/error.h"
 #include "worker/pretrain.h"
+#include "worker/sft.h"
 
 namespace talaria::worker {
 
 std::unique_ptr<Task> make_task(const launch::Job& job) {
   if (job.job.kind == "pretrain") return std::make_unique<PretrainTask>(job);
+  if (job.job.kind == "sft") return std::make_unique<SftTask>(job);
   fail_usage(
-      "job.kind: found \"{}\", which is not available in this version; allowed: \"pretrain\"",
+      "job.kind: found \"{}\", which is not available in this version; allowed: \"pretrain\" or "
+      "\"sft\"",
       job.job.kind);
 }
 
