@@ -9,9 +9,11 @@
 namespace talaria::worker {
 namespace {
 
-model::StageSetup make_setup(const launch::Job& job, const parallel::Coordinate& at) {
+model::StageSetup make_setup(const launch::Job& job, const parallel::Coordinate& at,
+                             model::HeadKind head) {
   model::StageSetup setup;
   setup.config = job.model;
+  setup.head = head;
   setup.numerics = job.job.numerics;
   setup.layout = job.parallel.layout;
   setup.at = at;
@@ -36,7 +38,8 @@ model::LearningRateSchedule learning_rate_schedule(const launch::Job& job) {
           job.optimizer.decay_steps, job.optimizer.decay};
 }
 
-Engine::Engine(const launch::Job& job, int rank, Groups groups, ThreadPool& pool)
+Engine::Engine(const launch::Job& job, int rank, Groups groups, ThreadPool& pool,
+               model::HeadKind head)
     : job_(job),
       at_(parallel::coordinate_of(job.parallel.layout, rank)),
       groups_(std::move(groups)) {
@@ -44,7 +47,7 @@ Engine::Engine(const launch::Job& job, int rank, Groups groups, ThreadPool& pool
   stream.pool = &pool;
   stream.split_products = !job.job.numerics.invariant;
   stream.matmul_flops = &matmul_flops_;
-  stage_ = std::make_unique<model::GptStage>(make_setup(job, at_), *groups_.tensor, stream);
+  stage_ = std::make_unique<model::GptStage>(make_setup(job, at_, head), *groups_.tensor, stream);
   const model::OptimizerConfig config = {job.optimizer.beta1, job.optimizer.beta2,
                                          job.optimizer.eps, job.optimizer.weight_decay,
                                          job.optimizer.clip};

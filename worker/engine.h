@@ -42,7 +42,8 @@ struct StepReport {
 class Engine {
  public:
   // `pool` must outlive the engine. Collective over the world.
-  Engine(const launch::Job& job, int rank, Groups groups, ThreadPool& pool);
+  Engine(const launch::Job& job, int rank, Groups groups, ThreadPool& pool,
+         model::HeadKind head = model::HeadKind::kLanguageModel);
 
   // Step `step` (from 0). `batch`: this data rank's samples_per_rank() samples, the first being
   // global sample first_sample(). Collective over the world.
