@@ -28,7 +28,9 @@ bool wants_entropy(const PassObjective& objective) {
 
 LanguageModelHead::LanguageModelHead(const StageSetup& setup, std::int64_t tokens_offset,
                                      Parameters& parameters, TokenSums& token_sums)
-    : Head(setup, parameters, token_sums), tokens_(tokens_offset), gradient_(token_count()) {
+    : Head(setup, parameters, token_sums), tokens_(tokens_offset) {
+  if (setup.frozen) return;
+  gradient_ = HostBuffer<float>(token_count());
   fold_.emplace(token_count(), setup.local_groups());
 }
 
@@ -41,7 +43,8 @@ std::int64_t LanguageModelHead::chunk_rows() const {
 }
 
 std::int64_t LanguageModelHead::gradient_bytes() const {
-  return gradient_.count() * static_cast<std::int64_t>(sizeof(float)) + fold_->bytes();
+  return gradient_.count() * static_cast<std::int64_t>(sizeof(float)) +
+         (fold_ ? fold_->bytes() : 0);
 }
 
 void LanguageModelHead::finish_group(const Stream& stream) {

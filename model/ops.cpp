@@ -417,6 +417,43 @@ void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targ
   }
 }
 
+// --- a scalar of every row
+// --------------------------------------------------------------------------
+
+void row_dots(const Stream& stream, ConstTensorView x, ConstTensorView weight, ConstTensorView bias,
+              TensorView y) {
+  expect(stream, "x", x, {y.dim(0), weight.dim(0)});
+  expect(stream, "weight", weight, {weight.dim(0)});
+  expect(stream, "bias", bias, {1});
+  expect(stream, "y", y, {y.dim(0)});
+  switch (stream.device) {
+    case DeviceKind::kCpu:
+      return cpu::row_dots(stream, x, weight, bias, y);
+    case DeviceKind::kCuda:
+      no_cuda();
+  }
+}
+
+void row_dots_backward(const Stream& stream, ConstTensorView dy, ConstTensorView x,
+                       ConstTensorView weight, std::int64_t length, TensorView dx,
+                       TensorView weight_sums, TensorView bias_sums) {
+  const std::int64_t chunks = weight_sums.dim(0);
+  expect(stream, "dy", dy, {dx.dim(0)});
+  expect(stream, "x", x, {dx.dim(0), dx.dim(1)});
+  expect(stream, "dx", dx, {dx.dim(0), dx.dim(1)});
+  expect(stream, "weight", weight, {dx.dim(1)});
+  expect(stream, "weight_sums", weight_sums, {chunks, dx.dim(1)});
+  expect(stream, "bias_sums", bias_sums, {chunks, 1});
+  expect_samples(dx.dim(0), length);
+  expect_chunks(length, chunks);
+  switch (stream.device) {
+    case DeviceKind::kCpu:
+      return cpu::row_dots_backward(stream, dy, x, weight, length, dx, weight_sums, bias_sums);
+    case DeviceKind::kCuda:
+      no_cuda();
+  }
+}
+
 // --- optimizer -----------------------------------------------------------------------------------
 
 void adamw(const Stream& stream, const AdamW& config, TensorView weight, ConstTensorView gradient,

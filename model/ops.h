@@ -180,6 +180,19 @@ void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targ
                             ConstTensorView scales, ConstTensorView entropies = {},
                             ConstTensorView entropy_scales = {});
 
+// --- a scalar of every row
+// --------------------------------------------------------------------------
+
+// y[r] = sum over c of x[r,c] weight[c] + bias, lanes folded in a fixed order.
+//   x [rows, C], weight [C], bias [1] -> y [rows]
+void row_dots(const Stream& stream, ConstTensorView x, ConstTensorView weight, ConstTensorView bias,
+              TensorView y);
+// dx[r,:] = dy[r] weight (overwritten). weight_sums [chunks, C] and bias_sums [chunks, 1] of
+// dy[r] x[r,:] and dy[r], as in token_sums.   dy [rows], dx [rows, C]
+void row_dots_backward(const Stream& stream, ConstTensorView dy, ConstTensorView x,
+                       ConstTensorView weight, std::int64_t length, TensorView dx,
+                       TensorView weight_sums, TensorView bias_sums);
+
 // --- optimizer -----------------------------------------------------------------------------------
 
 struct AdamW {

@@ -51,6 +51,11 @@ void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targ
                             ConstTensorView lse, std::int64_t first_row, std::int64_t vocab,
                             ConstTensorView scales, ConstTensorView entropies,
                             ConstTensorView entropy_scales);
+void row_dots(const Stream& stream, ConstTensorView x, ConstTensorView weight, ConstTensorView bias,
+              TensorView y);
+void row_dots_backward(const Stream& stream, ConstTensorView dy, ConstTensorView x,
+                       ConstTensorView weight, std::int64_t length, TensorView dx,
+                       TensorView weight_sums, TensorView bias_sums);
 void adamw(const Stream& stream, const AdamW& config, TensorView weight, ConstTensorView gradient,
            TensorView m, TensorView v);
 void row_sums_of_squares(const Stream& stream, ConstTensorView x, Tensor<double> sums);

@@ -41,6 +41,9 @@ void cross_entropy_losses(In stats, Out lse, Out losses, Out entropies = {});
 void cross_entropy_backward(Out logits, IdView targets, In lse, std::int64_t first_row,
                             std::int64_t vocab, In scales, In entropies = {},
                             In entropy_scales = {});
+void row_dots(In x, In weight, In bias, Out y);
+void row_dots_backward(In dy, In x, In weight, std::int64_t length, Out dx, Out weight_sums,
+                       Out bias_sums);
 void adamw(const AdamW& config, Out weight, In gradient, Out m, Out v);
 void row_sums_of_squares(In x, Out sums);
 

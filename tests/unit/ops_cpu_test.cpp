@@ -245,6 +245,37 @@ TEST(CpuLayerNorm, MatchesRef) {
   }
 }
 
+TEST(CpuRowDots, MatchRef) {
+  Random random(20);
+  const std::int64_t length = 12;
+  for (const std::int64_t columns : kWidths) {
+    for (const std::int64_t chunks : {1, 4}) {
+      Twin x = random.normal({2 * length, columns});
+      Twin weight = random.normal({columns});
+      Twin bias = random.normal({1});
+      Twin dy = random.normal({2 * length});
+      Twin y({2 * length});
+      compare(
+          describe("row_dots", x.dims), {&y}, 2e-6,
+          [&](const Stream& s) { row_dots(s, x.f(), weight.f(), bias.f(), y.f()); },
+          [&] { ref::row_dots(x.d(), weight.d(), bias.d(), y.d()); });
+      Twin dx = random.normal({2 * length, columns});  // overwritten
+      Twin weight_sums = random.normal({chunks, columns});
+      Twin bias_sums = random.normal({chunks, 1});
+      compare(
+          describe("row_dots_backward", x.dims), {&dx, &weight_sums, &bias_sums}, 2e-6,
+          [&](const Stream& s) {
+            row_dots_backward(s, dy.f(), x.f(), weight.f(), length, dx.f(), weight_sums.f(),
+                              bias_sums.f());
+          },
+          [&] {
+            ref::row_dots_backward(dy.d(), x.d(), weight.d(), length, dx.d(), weight_sums.d(),
+                                   bias_sums.d());
+          });
+    }
+  }
+}
+
 struct AttentionCase {
   std::int64_t items, shards, samples_per_item, length, heads, head_size;
   float probability;
