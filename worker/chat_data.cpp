@@ -10,11 +10,12 @@
 
 namespace talaria::worker {
 
-storage::ChatOptions chat_options(const launch::Job& job, std::int64_t max_tokens) {
+storage::ChatOptions chat_options(const launch::Job& job, std::int64_t max_tokens, bool leads) {
   storage::ChatOptions options;
   options.chat_template = job.data.chat;
   options.max_tokens = max_tokens;
   options.max_bad_lines = job.data.max_bad_lines;
+  options.quiet = !leads;
   options.bad_lines_option = "data.max_bad_lines";
   return options;
 }

@@ -20,9 +20,9 @@
 
 namespace talaria::worker {
 
-// Options of reading: the template, the longest unit (prompt and answer, at most `max_tokens`), and
-// how many bad lines are allowed.
-storage::ChatOptions chat_options(const launch::Job& job, std::int64_t max_tokens);
+// Options of reading: the template, the longest unit (as ChatOptions says), how many bad lines are
+// allowed; the rank that `leads` says them.
+storage::ChatOptions chat_options(const launch::Job& job, std::int64_t max_tokens, bool leads);
 
 // The tokenizer of the job; throws UsageError when the model has fewer ids than it.
 storage::Tokenizer open_tokenizer(const launch::Job& job);
@@ -32,7 +32,7 @@ storage::Tokenizer open_tokenizer(const launch::Job& job);
 std::string files_fingerprint(const launch::Job& job, const std::vector<std::string>& files,
                               const storage::Tokenizer& tokenizer);
 
-// Says on rank 0 what was read and what was skipped.
+// Says what was read and what was skipped.
 void tell_counts(const storage::ChatCounts& counts, const char* what, std::size_t training,
                  std::size_t validation);
 

@@ -152,7 +152,7 @@ int check_job(const TrainOptions& options) {
       state = read_training_state(saved.front().path);
       job = continued(file, saved.front().path, *state);
     }
-    const std::unique_ptr<Task> task = make_task(job);
+    const std::unique_ptr<Task> task = make_task(job, true);
     if (state) {
       check_same_data(options, run_path, state->data_fingerprint, task->data_fingerprint());
     }

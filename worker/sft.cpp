@@ -22,17 +22,18 @@ std::vector<std::filesystem::path> paths(const std::vector<std::string>& files) 
 
 }  // namespace
 
-SftTask::SftTask(const launch::Job& job) : job_(job), tokenizer_(open_tokenizer(job)) {
+SftTask::SftTask(const launch::Job& job, bool leads) : job_(job), tokenizer_(open_tokenizer(job)) {
   pad_ = tokenizer_->end_of_text();
   const std::int64_t longest = std::min(job.train.sequence_length, job.model.context);
   storage::ChatCounts counts;
   // n ids are n - 1 tokens of a row.
-  auto split = split_units(storage::read_conversations(paths(job.data.files), *tokenizer_,
-                                                       chat_options(job, longest + 1), counts),
-                           job.data.validation);
+  auto split =
+      split_units(storage::read_conversations(paths(job.data.files), *tokenizer_,
+                                              chat_options(job, longest + 1, leads), counts),
+                  job.data.validation);
   training_ = std::move(split.training);
   validation_ = std::move(split.validation);
-  tell_counts(counts, "conversations", training_.size(), validation_.size());
+  if (leads) tell_counts(counts, "conversations", training_.size(), validation_.size());
   if (training_.empty()) {
     fail_usage(
         "data.files: no conversation is left for training; lower data.validation, or bring "
@@ -51,9 +52,11 @@ SftTask::SftTask(const launch::Job& job) : job_(job), tokenizer_(open_tokenizer(
     mix_.emplace(open_dataset(job));
     fingerprint_ = fmt::format("{}+{}", fingerprint_, mix_->fingerprint());
   }
-  log_info("{} rows an epoch, {:.1f} epochs", rows_->rows_in_first_epoch(),
-           static_cast<double>(job.train.steps * job.train.global_batch) /
-               static_cast<double>(rows_->rows_in_first_epoch()));
+  if (leads) {
+    log_info("{} rows an epoch, {:.1f} epochs", rows_->rows_in_first_epoch(),
+             static_cast<double>(job.train.steps * job.train.global_batch) /
+                 static_cast<double>(rows_->rows_in_first_epoch()));
+  }
 }
 
 void SftTask::build(const TaskResources& resources) {

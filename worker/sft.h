@@ -14,7 +14,7 @@ namespace talaria::worker {
 
 class SftTask final : public Task {
  public:
-  explicit SftTask(const launch::Job& job);
+  SftTask(const launch::Job& job, bool leads);
 
   std::string data_fingerprint() const override { return fingerprint_; }
   void build(const TaskResources& resources) override;

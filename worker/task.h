@@ -76,7 +76,8 @@ class Task {
   virtual double step_flops() const = 0;
 };
 
-// Opens and judges the data of the job. Throws UsageError.
-std::unique_ptr<Task> make_task(const launch::Job& job);
+// Opens and judges the data of the job; the rank that `leads` says what it found. Throws
+// UsageError.
+std::unique_ptr<Task> make_task(const launch::Job& job, bool leads);
 
 }  // namespace talaria::worker

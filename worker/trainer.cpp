@@ -286,7 +286,7 @@ int Trainer::run() {
     return kExitDone;
   }
   const int opened = agree(*groups_.world, [this] {
-    task_ = make_task(job_);
+    task_ = make_task(job_, leads_);
     if (!start_.found) return;
     check_same_data(options_, start_.run_path, start_.found->state.data_fingerprint,
                     task_->data_fingerprint());
