@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+talaria_test(unit_sampler SOURCES sampler_test.cpp DEPS talaria_model LABELS unit)
