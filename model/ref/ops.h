@@ -30,6 +30,9 @@ void layernorm_backward(In dy, In x, In gain, In mean, In rstd, std::int64_t len
 void attention(In qkv, const AttentionShape& shape, const Dropout& dropout, Out y, Out lse);
 void attention_backward(In dy, In qkv, In y, In lse, const AttentionShape& shape,
                         const Dropout& dropout, Out dqkv);
+void matmul_rows(In a, In b, Out c);
+void cached_attention(In qkv, IdView slots, IdView positions, std::int64_t heads,
+                      std::int64_t head_size, Out keys, Out values, Out y);
 void embed(IdView ids, In table, std::int64_t first_row, Out y);
 void embed_backward(IdView ids, In dy, std::int64_t first_row, Out dtable);
 void position_dropout(In x, In positions, std::int64_t length, const Dropout& dropout, Out y);
