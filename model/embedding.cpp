@@ -52,6 +52,18 @@ void EmbeddingLayer::forward(LayerResources& r, const StepContext& step, std::in
                    setup_.length, step.site(kEmbeddingDropout, first_sample), out);
 }
 
+void EmbeddingLayer::infer(LayerResources& r, IdView ids, IdView positions, TensorView x) const {
+  const std::int64_t c = setup_.config.hidden;
+  const std::int64_t rows = setup_.vocab_per_shard();
+  r.arena.reset();
+  const TensorView added = r.arena.take({x.dim(0), c});
+  embed(r.stream, ids, r.parameters.weight(tokens_, {setup_.shards() * rows, c}),
+        setup_.first_shard() * rows, x);
+  r.tensor.all_reduce_sum(values(x));
+  embed(r.stream, positions, r.parameters.weight(positions_, {setup_.config.context, c}), 0, added);
+  add_into(r.stream, x, added);
+}
+
 void EmbeddingLayer::backward(LayerResources& r, const StepContext& step, std::int64_t first_sample,
                               IdView ids, TensorView d) const {
   const std::int64_t c = setup_.config.hidden;
@@ -167,22 +179,23 @@ void LanguageModelHead::backward(LayerResources& r, const Context& ctx, TensorVi
       ctx.rstd, setup_.length, d, r.token_sums.view(gain_sums_), r.token_sums.view(bias_sums_));
 }
 
-std::vector<float> LanguageModelHead::logits(LayerResources& r, TensorView x) const {
+ConstTensorView LanguageModelHead::infer(LayerResources& r, TensorView x) const {
   const std::int64_t c = setup_.config.hidden;
   const std::int64_t v = setup_.shards();
   const std::int64_t part = setup_.vocab_per_shard();
+  const std::int64_t rows = x.dim(0);
   r.arena.reset();
-  const TensorView normed = r.arena.take({1, c});
-  const TensorView mean = r.arena.take({1});
-  const TensorView rstd = r.arena.take({1});
-  const TensorView local = r.arena.take({v * part});
-  const TensorView all = r.arena.take({setup_.numerics.virtual_shards * part});
+  const TensorView normed = r.arena.take({rows, c});
+  const TensorView mean = r.arena.take({rows});
+  const TensorView rstd = r.arena.take({rows});
+  const TensorView all = r.arena.take({setup_.numerics.virtual_shards, rows, part});
   layernorm(r.stream, x, r.parameters.weight(gain_, {c}), r.parameters.weight(bias_, {c}), normed,
             mean, rstd);
-  matmul_nt(r.stream, {normed.data, {1, 1, 1, c}}, r.parameters.weight(tokens_, {v, part, c}),
-            {local.data, {1, v, 1, part}});
-  gather_stats(r, local, all);
-  return {all.data, all.data + setup_.config.vocab};
+  const TensorView local(all.data + r.tensor.rank() * v * rows * part, {v, rows, part});
+  matmul_rows(r.stream, TensorView(normed.data, {1, rows, c}),
+              r.parameters.weight(tokens_, {v, part, c}), local);
+  r.tensor.all_gather(std::as_writable_bytes(values(all)));
+  return all;
 }
 
 }  // namespace talaria::model

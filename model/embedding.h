@@ -3,8 +3,6 @@
 // and the tied head with its loss on the last.
 #pragma once
 
-#include <vector>
-
 #include "model/block.h"
 
 namespace talaria::model {
@@ -21,6 +19,8 @@ class EmbeddingLayer {
   // out [BT, C] from ids [BT]. Collective over tensor.
   void forward(LayerResources& r, const StepContext& step, std::int64_t first_sample, IdView ids,
                TensorView out) const;
+  // x [R, C] from ids [R] at `positions` [R], without dropout. Collective over tensor.
+  void infer(LayerResources& r, IdView ids, IdView positions, TensorView x) const;
   // d [BT, C] is used as scratch.
   void backward(LayerResources& r, const StepContext& step, std::int64_t first_sample, IdView ids,
                 TensorView d) const;
@@ -56,8 +56,9 @@ class LanguageModelHead {
   // d [BT, C] += gradient of ctx.x.
   void backward(LayerResources& r, const Context& ctx, TensorView d) const;
 
-  // Logits of one row, gathered over the tensor group: x [1, C] -> logits [vocab]. Collective.
-  std::vector<float> logits(LayerResources& r, TensorView x) const;
+  // The logits of rows x [R, C], gathered over the tensor group: [all V, R, Vocab/Vall], padding
+  // included, valid until the arena's reset(). Collective over tensor.
+  ConstTensorView infer(LayerResources& r, TensorView x) const;
 
  private:
   void gather_stats(LayerResources& r, const TensorView& local, const TensorView& all) const;

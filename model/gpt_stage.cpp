@@ -39,7 +39,8 @@ GptStage::GptStage(const StageSetup& setup, parallel::Communicator& tensor, Stre
     layers_.emplace_back(setup_, l, parameters_, token_sums_);
   }
   if (setup_.is_last()) head_.emplace(setup_, tokens_offset_, parameters_, token_sums_);
-  parameters_.allocate();
+  parameters_.allocate(!setup_.inference);
+  if (setup_.inference) return;
   token_sums_.allocate();
   parameters_.initialise(setup_.seed, pool());
   fold_.emplace(parameters_.count(), setup_.local_groups());
@@ -203,38 +204,30 @@ StageMemory GptStage::memory() const {
   constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
   StageMemory memory;
   memory.weights = parameters_.count() * kFloat;
+  memory.scratch = arena_.bytes();
+  if (setup_.inference) return memory;
   memory.gradients = parameters_.count() * kFloat + head_gradient_.count() * kFloat +
                      fold_->bytes() + (head_fold_ ? head_fold_->bytes() : 0);
   std::int64_t context = 2 * setup_.tokens() * setup_.config.hidden;
   for (const TransformerBlock& layer : layers_) context += layer.context_count();
   if (head_) context += setup_.tokens() * (setup_.config.hidden + 2);
   memory.activations = context * kFloat * contexts_made_;
-  memory.scratch = arena_.bytes();
   return memory;
 }
 
-std::vector<float> GptStage::next_logits(std::span<const std::int32_t> ids) {
-  TALARIA_CHECK(setup_.is_first() && setup_.is_last() && setup_.micro_batch == 1 && !ids.empty() &&
-                    static_cast<std::int64_t>(ids.size()) <= setup_.length,
-                "{} ids", ids.size());
-  // The causal mask keeps what lies behind the last id from mattering.
-  std::vector<std::int32_t> padded(static_cast<std::size_t>(setup_.length) + 1, 0);
-  std::copy(ids.begin(), ids.end(), padded.begin());
-  StepContext step;
-  step.training = false;
-  begin(step, padded);
-  open(0);
-  Context& context = live(0);
+void GptStage::infer(const SequenceRows& rows, IdView ids, std::span<const LayerCache> caches,
+                     TensorView x) {
+  TALARIA_CHECK(caches.size() == layers_.size(), "{} caches, {} layers", caches.size(),
+                layers_.size());
   LayerResources r = resources();
-  embedding_->forward(r, step_, 0, {context.inputs.data(), {setup_.tokens()}},
-                      tokens_view(context.input));
-  for (std::size_t i = 0; i < layers_.size(); ++i)
-    layers_[i].forward(r, step_, 0, context.blocks[i]);
-  const std::int64_t c = setup_.config.hidden;
-  const auto row = static_cast<std::int64_t>(ids.size()) - 1;
-  std::vector<float> logits = head_->logits(r, {output(0).data + row * c, {1, c}});
-  close(0);
-  return logits;
+  if (embedding_) embedding_->infer(r, ids, rows.positions, x);
+  for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].infer(r, rows, caches[i], x);
+}
+
+ConstTensorView GptStage::infer_logits(TensorView x) {
+  TALARIA_CHECK(head_.has_value(), "not the last stage");
+  LayerResources r = resources();
+  return head_->infer(r, x);
 }
 
 }  // namespace talaria::model

@@ -46,8 +46,8 @@ class Parameters {
   std::int64_t begin_weight();
   void add_block(const TensorSpec& tensor, const parallel::Box& box, std::int64_t rows,
                  bool counted);
-  // Allocates weights and gradients. No block may be added afterwards.
-  void allocate();
+  // Allocates weights, all zero, and gradients if wanted. No block may be added afterwards.
+  void allocate(bool with_gradients = true);
 
   const std::vector<ParameterBlock>& blocks() const { return blocks_; }
   std::vector<parallel::FlatBlock> flat_blocks() const;

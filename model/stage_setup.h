@@ -25,6 +25,8 @@ struct StageSetup {
   std::int64_t global_batch = 1;  // samples of a step, all data ranks
   double dropout = 0.0;
   std::uint64_t seed = 1;
+  // Weights only, all zero until they are read: no gradients, and GptStage::infer but no schedule.
+  bool inference = false;
 
   bool is_first() const { return at.pipeline == 0; }
   bool is_last() const { return at.pipeline == layout.pipeline - 1; }
