@@ -92,6 +92,66 @@ void multiply_values(const CachedHead& head, const float* weights, std::int64_t 
   }
 }
 
+// One query alone, as in decoding, has too few chains for multiply_small's tiles: each waits for
+// itself. These two give the same chains, more of them at once.
+
+template <int Panels>
+void score_panels(const float* q, const float* panels, std::int64_t size, float* scores) {
+  constexpr int kVectors = 2 * Panels;
+  F16 sums[kVectors] = {};
+  for (std::int64_t i = 0; i < size; ++i) {
+    const F16 left = broadcast(q[i]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const float* key = panels + v / 2 * kKeyPanel * size + i * kKeyPanel + v % 2 * kLanes;
+      sums[v] = fma(left, load(key, FullLanes{}), sums[v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) store(scores + v * kLanes, sums[v], FullLanes{});
+}
+
+void score_one(const CachedHead& head, const float* q, std::int64_t keys, float* scores) {
+  constexpr std::int64_t kAtOnce = 4;
+  const std::int64_t panels = (keys + kKeyPanel - 1) / kKeyPanel;
+  std::int64_t panel = 0;
+  for (; panel + kAtOnce <= panels; panel += kAtOnce) {
+    score_panels<kAtOnce>(q, head.keys + panel * kKeyPanel * head.size, head.size,
+                          scores + panel * kKeyPanel);
+  }
+  for (; panel < panels; ++panel) {
+    score_panels<1>(q, head.keys + panel * kKeyPanel * head.size, head.size,
+                    scores + panel * kKeyPanel);
+  }
+}
+
+template <int Vectors>
+void weigh_columns(const CachedHead& head, const float* weights, std::int64_t keys,
+                   std::int64_t column, float* y) {
+  F16 sums[Vectors] = {};
+  for (std::int64_t t = 0; t < keys; ++t) {
+    const F16 weight = broadcast(weights[t]);
+    const float* value = head.values + t * head.padded + column;
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) {
+      sums[v] = fma(weight, load(value + v * kLanes, FullLanes{}), sums[v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < Vectors; ++v) store(y + column + v * kLanes, sums[v], FullLanes{});
+}
+
+void weigh_one(const CachedHead& head, const float* weights, std::int64_t keys, float* y) {
+  constexpr std::int64_t kAtOnce = 4;
+  std::int64_t column = 0;
+  for (; column + kAtOnce * kLanes <= head.padded; column += kAtOnce * kLanes) {
+    weigh_columns<kAtOnce>(head, weights, keys, column, y);
+  }
+  for (; column < head.padded; column += kLanes) {
+    weigh_columns<1>(head, weights, keys, column, y);
+  }
+}
+
 void attend(const CachedHead& head, const Run& run) {
   const Extents extents(AttentionShape{.length = head.tokens, .head_size = head.size});
   Arena arena(2 * extents.block + extents.scores);
@@ -103,14 +163,22 @@ void attend(const CachedHead& head, const Run& run) {
     const std::int64_t queries = std::min(kAttentionQueries, run.rows - first);
     const std::int64_t shared = run.position + first + 1;
     pack_rows(head.qkv + first * 3 * head.width, 3 * head.width, queries, head.size, scale, q);
-    multiply_panels(q, head.padded, queries, head.keys, head.size, shared + queries - 1, scores,
-                    extents.score_row);
+    if (queries == 1) {
+      score_one(head, q, shared, scores);
+    } else {
+      multiply_panels(q, head.padded, queries, head.keys, head.size, shared + queries - 1, scores,
+                      extents.score_row);
+    }
     std::array<float, kAttentionQueries> inverse_sums;
     for (std::int64_t i = 0; i < queries; ++i) {
       inverse_sums[static_cast<std::size_t>(i)] =
           1.0F / softmax_row(scores + i * extents.score_row, shared + i).sum;
     }
-    multiply_values(head, scores, extents.score_row, queries, shared, block);
+    if (queries == 1) {
+      weigh_one(head, scores, shared, block);
+    } else {
+      multiply_values(head, scores, extents.score_row, queries, shared, block);
+    }
     for (std::int64_t i = 0; i < queries; ++i) {
       unpack_row(block + i * head.padded, head.size, inverse_sums[static_cast<std::size_t>(i)],
                  head.y + (first + i) * head.width);

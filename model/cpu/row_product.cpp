@@ -24,7 +24,7 @@ constexpr int kTileSums = 6;
 constexpr int kTileColumns = 8;
 // Bytes of weights in a unit: few enough for the second-level cache, where the next group of rows
 // finds them, and many enough to hide the cost of handing a unit out.
-constexpr std::int64_t kPanelFloats = 32768;
+constexpr std::int64_t kPanelFloats = 65536;
 
 constexpr int columns_of(int rows) {
   return kTileSums / rows < kTileColumns ? kTileSums / rows : kTileColumns;
