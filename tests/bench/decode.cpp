@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench_decode: how fast one process generates with a cache, beside the time that reading the same
 // bytes takes. A token needs every weight and every cached key and value once, so for few sequences
-// memory sets the bound. After each step of generation a loop sums as many bytes of the same
-// weights with the same threads: both see the same moments of a shared machine.
+// memory sets the bound. After each step of generation a loop sums the same weights and as many
+// bytes of cache with the same threads: both see the same moments of a shared machine.
 //   bench_decode [--preset gpt2-124m|quickstart] [--batch 1 8] [--threads N] [--prompt N]
 //                [--tokens N] [--json]
 #include <algorithm>
@@ -58,7 +58,8 @@ std::vector<Prompt> made_up_prompts(const Options& options, const GptConfig& con
   return prompts;
 }
 
-// Sums floats with all threads of the pool, as fast as they come.
+// Sums floats with all threads of the pool, as fast as they come: in one ascending stream, and in
+// eight side by side with prefetching. Which is faster depends on the machine and the moment.
 class ReadLoop {
  public:
   explicit ReadLoop(ThreadPool& pool) : pool_(pool) {}
@@ -69,14 +70,8 @@ class ReadLoop {
     }
     sums_.resize(pieces_.size());
   }
-  // Seconds.
-  double run() {
-    const double start = monotonic_seconds();
-    pool_.run(static_cast<std::int64_t>(pieces_.size()), [this](std::int64_t piece, int) {
-      sums_[static_cast<std::size_t>(piece)] = sum(pieces_[static_cast<std::size_t>(piece)]);
-    });
-    return monotonic_seconds() - start;
-  }
+  // Seconds of the faster way.
+  double run() { return std::min(run_with(one_stream), run_with(eight_streams)); }
   float total() const {
     float all = 0.0F;
     for (const float each : sums_) all += each;
@@ -85,24 +80,46 @@ class ReadLoop {
 
  private:
   static constexpr std::int64_t kPiece = 65536;
+  static constexpr std::int64_t kStreams = 8;
+  static constexpr std::int64_t kAhead = 1024;
   struct Piece {
     const float* data;
     std::int64_t count;
   };
-  static float sum(const Piece& piece) {
-    constexpr std::int64_t kSums = 8;
-    cpu::F16 sums[kSums] = {};
-    std::int64_t i = 0;
-    for (; i + kSums * cpu::kLanes <= piece.count; i += kSums * cpu::kLanes) {
-      for (std::int64_t j = 0; j < kSums; ++j) {
-        sums[j] += cpu::load(piece.data + i + j * cpu::kLanes, cpu::FullLanes{});
+  using Sums = cpu::F16[kStreams];
+
+  template <class Sum>
+  double run_with(const Sum& sum) {
+    const double start = monotonic_seconds();
+    pool_.run(static_cast<std::int64_t>(pieces_.size()), [&](std::int64_t unit, int) {
+      const Piece& piece = pieces_[static_cast<std::size_t>(unit)];
+      constexpr std::int64_t kStep = kStreams * cpu::kLanes;
+      const std::int64_t whole = piece.count / kStep * kStep;
+      Sums sums = {};
+      sum(piece.data, whole, sums);
+      float rest = cpu::fold_sum(((sums[0] + sums[1]) + (sums[2] + sums[3])) +
+                                 ((sums[4] + sums[5]) + (sums[6] + sums[7])));
+      for (std::int64_t i = whole; i < piece.count; ++i) rest += piece.data[i];
+      sums_[static_cast<std::size_t>(unit)] = rest;
+    });
+    return monotonic_seconds() - start;
+  }
+  static void one_stream(const float* data, std::int64_t count, Sums& sums) {
+    for (std::int64_t i = 0; i < count; i += kStreams * cpu::kLanes) {
+      for (std::int64_t j = 0; j < kStreams; ++j) {
+        sums[j] += cpu::load(data + i + j * cpu::kLanes, cpu::FullLanes{});
       }
     }
-    float rest = 0.0F;
-    for (; i < piece.count; ++i) rest += piece.data[i];
-    return cpu::fold_sum(((sums[0] + sums[1]) + (sums[2] + sums[3])) +
-                         ((sums[4] + sums[5]) + (sums[6] + sums[7]))) +
-           rest;
+  }
+  static void eight_streams(const float* data, std::int64_t count, Sums& sums) {
+    const std::int64_t stream = count / kStreams;
+    for (std::int64_t i = 0; i < stream; i += cpu::kLanes) {
+      for (std::int64_t j = 0; j < kStreams; ++j) {
+        const float* at = data + j * stream + i;
+        __builtin_prefetch(at + kAhead, 0, 2);
+        sums[j] += cpu::load(at, cpu::FullLanes{});
+      }
+    }
   }
 
   ThreadPool& pool_;
