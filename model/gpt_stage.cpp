@@ -42,7 +42,7 @@ GptStage::GptStage(const StageSetup& setup, parallel::Communicator& tensor, Stre
   }
   if (setup_.is_last()) add_head();
   parameters_.allocate(!setup_.frozen);
-  parameters_.initialise(setup_.seed, pool());
+  if (setup_.draw_weights) parameters_.initialise(setup_.seed, pool());
   if (setup_.frozen) return;
   token_sums_.allocate();
   fold_.emplace(parameters_.count(), setup_.local_groups());
@@ -236,33 +236,24 @@ StageMemory GptStage::memory() const {
   std::int64_t context = (setup_.frozen ? 1 : 2) * setup_.tokens() * setup_.config.hidden;
   for (std::size_t i = 0; i < buffered_layers(); ++i) context += layers_[i].context_count();
   if (head_) context += head_->context_count();
-  memory.activations = context * kFloat * contexts_made_;
   memory.scratch = arena_.bytes();
+  memory.activations = context * kFloat * contexts_made_;
   return memory;
 }
 
-std::vector<float> GptStage::next_logits(std::span<const std::int32_t> ids) {
-  TALARIA_CHECK(setup_.is_first() && language_head_ != nullptr && setup_.micro_batch == 1 &&
-                    !ids.empty() && static_cast<std::int64_t>(ids.size()) <= setup_.length,
-                "{} ids", ids.size());
-  // The causal mask keeps what lies behind the last id from mattering.
-  std::vector<std::int32_t> padded(static_cast<std::size_t>(setup_.length) + 1, 0);
-  std::copy(ids.begin(), ids.end(), padded.begin());
-  StepContext step;
-  step.training = false;
-  begin(step, causal_batch(padded, setup_.length));
-  open(0);
-  Context& context = live(0);
+void GptStage::infer(const SequenceRows& rows, IdView ids, std::span<const LayerCache> caches,
+                     TensorView x) {
+  TALARIA_CHECK(caches.size() == layers_.size(), "{} caches, {} layers", caches.size(),
+                layers_.size());
   LayerResources r = resources();
-  const MicroBatch batch = micro_batch_view(0);
-  embedding_->forward(r, step_, batch, tokens_view(context.input));
-  for (std::size_t i = 0; i < layers_.size(); ++i)
-    layers_[i].forward(r, step_, batch, context.blocks[i]);
-  const std::int64_t c = setup_.config.hidden;
-  const auto row = static_cast<std::int64_t>(ids.size()) - 1;
-  std::vector<float> logits = language_head_->logits(r, {output(0).data + row * c, {1, c}});
-  close(0);
-  return logits;
+  if (embedding_) embedding_->infer(r, ids, rows.positions, x);
+  for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].infer(r, rows, caches[i], x);
+}
+
+ConstTensorView GptStage::infer_logits(TensorView x) {
+  TALARIA_CHECK(language_head_ != nullptr, "no language model's last stage");
+  LayerResources r = resources();
+  return language_head_->infer(r, x);
 }
 
 }  // namespace talaria::model

@@ -83,8 +83,15 @@ class GptStage : public parallel::Stage {
   std::int64_t tokens_count() const;
   StageMemory memory() const;
 
-  // Logits [vocab] after the last of `ids` (1 to T of them); tp and pp must be 1.
-  std::vector<float> next_logits(std::span<const std::int32_t> ids);
+  // Inference, beside whatever schedule runs. x [R, C]: on the first stage filled from `ids` [R],
+  // elsewhere the output of the stage below; becomes this stage's output. `caches`: one a layer of
+  // this stage. Collective over tensor.
+  void infer(const SequenceRows& rows, IdView ids, std::span<const LayerCache> caches,
+             TensorView x);
+  // On the last stage: the logits of rows x [R, C] of its output, [all V, R, Vocab/Vall], padding
+  // included, the same on all tensor ranks; valid until the stage's next call. Collective over
+  // tensor.
+  ConstTensorView infer_logits(TensorView x);
 
  private:
   struct Context {

@@ -321,6 +321,52 @@ void attention_backward(const Stream& stream, ConstTensorView dy, ConstTensorVie
   }
 }
 
+// --- inference -----------------------------------------------------------------------------------
+
+void matmul_rows(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c) {
+  expect(stream, "a", a, {a.dim(0), c.dim(1), b.dim(2)});
+  expect(stream, "b", b, {c.dim(0), c.dim(2), b.dim(2)});
+  expect(stream, "c", c, {c.dim(0), c.dim(1), c.dim(2)});
+  expect_broadcast("shards of a", a.dim(0), c.dim(0));
+  count_flops(stream, c.count() * b.dim(2));
+  switch (stream.device) {
+    case DeviceKind::kCpu:
+      return cpu::matmul_rows(stream, a, b, c);
+    case DeviceKind::kCuda:
+      no_cuda();
+  }
+}
+
+void cached_attention(const Stream& stream, ConstTensorView qkv, IdView slots, IdView positions,
+                      std::int64_t heads, std::int64_t head_size, TensorView keys,
+                      TensorView values, TensorView y) {
+  const std::int64_t shards = qkv.dim(0);
+  const std::int64_t rows = qkv.dim(1);
+  const std::int64_t padded = (head_size + kCacheLanes - 1) / kCacheLanes * kCacheLanes;
+  expect(stream, "qkv", qkv, {shards, rows, 3 * heads * head_size});
+  expect(stream, "y", y, {shards, rows, heads * head_size});
+  expect(stream, "slots", slots, {rows});
+  expect(stream, "positions", positions, {rows});
+  expect(stream, "keys", keys, {keys.dim(0), shards * heads, keys.dim(2), padded});
+  expect(stream, "values", values, {keys.dim(0), shards * heads, keys.dim(2), padded});
+  TALARIA_CHECK(keys.dim(2) % kCacheTokens == 0, "a cache of {} tokens", keys.dim(2));
+  std::int64_t pairs = 0;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    TALARIA_CHECK(slots.data[r] >= 0 && slots.data[r] < keys.dim(0) && positions.data[r] >= 0 &&
+                      positions.data[r] < keys.dim(2),
+                  "row {}: token {} of slot {}", r, positions.data[r], slots.data[r]);
+    pairs += positions.data[r] + 1;
+  }
+  count_flops(stream, 2 * head_size * pairs * shards * heads);
+  switch (stream.device) {
+    case DeviceKind::kCpu:
+      return cpu::cached_attention(stream, qkv, slots, positions, heads, head_size, keys, values,
+                                   y);
+    case DeviceKind::kCuda:
+      no_cuda();
+  }
+}
+
 // --- embeddings ----------------------------------------------------------------------------------
 
 void embed(const Stream& stream, IdView ids, ConstTensorView table, std::int64_t first_row,

@@ -46,7 +46,7 @@ class Parameters {
   std::int64_t begin_weight();
   void add_block(const TensorSpec& tensor, const parallel::Box& box, std::int64_t rows,
                  bool counted);
-  // Allocates weights, and gradients if wanted. No block may be added afterwards.
+  // Allocates weights, all zero, and gradients if wanted. No block may be added afterwards.
   void allocate(bool with_gradients = true);
 
   const std::vector<ParameterBlock>& blocks() const { return blocks_; }

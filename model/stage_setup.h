@@ -28,6 +28,7 @@ struct StageSetup {
   std::uint64_t seed = 1;
   // Forward passes only: no gradients, and activations of two layers at a time.
   bool frozen = false;
+  bool draw_weights = true;  // from the seed; false: they are 0 until they are read
 
   bool is_first() const { return at.pipeline == 0; }
   bool is_last() const { return at.pipeline == layout.pipeline - 1; }

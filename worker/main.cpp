@@ -39,7 +39,7 @@ constexpr const char* kHelp =
     "talaria-worker --job JOB.toml       run a job; start it with mpirun -n RANKS\n"
     "talaria-worker data ...             prepare, encode, decode, inspect text; chat\n"
     "talaria-worker checkpoint ...       list, show, verify\n"
-    "talaria-worker generate ...         continue a prompt with a checkpoint\n"
+    "talaria-worker generate ...         continue prompts with a checkpoint\n"
     "talaria-worker summary --run-dir D  what a run has reached\n"
     "talaria-worker --probe              what this build and its libraries find here, as JSON\n"
     "Each knows --help. Exit codes: 0 done, 1 failed, 2 wrong usage or invalid job file, 75 "
@@ -243,7 +243,9 @@ int run(int argc, char** argv) {
   const int count = argc - 1;
   if (command == "data") return storage::data_command(count, rest.data());
   if (command == "checkpoint") return storage::checkpoint_command(count, rest.data());
-  if (command == "generate") return generate_command(count, rest.data());
+  if (command == "generate") {
+    return generate_command(count, rest.data(), !read_environment().world.empty());
+  }
   if (command == "summary") return summary_command(count, rest.data());
   if (!command.starts_with("-")) {
     fail_usage("talaria-worker: {}: unknown command; see talaria-worker --help", command);
