@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/checkpointing.h"
 
+#include <algorithm>
+#include <span>
+
 #include <boost/json.hpp>
 
 #include "cluster/base/error.h"
@@ -33,6 +36,20 @@ json::object describe(const launch::Job& job, const TrainingState& state) {
   return meta;
 }
 
+// An imported checkpoint has no moments (adam_m, adam_v), which a run continues with.
+void refuse_weights_only(const fs::path& checkpoint) {
+  const storage::CheckpointReader reader(checkpoint);
+  const auto& tensors = reader.manifest().tensors;
+  if (std::any_of(tensors.begin(), tensors.end(),
+                  [](const auto& t) { return t.group == "adam_m"; })) {
+    return;
+  }
+  fail_usage(
+      "{}: holds weights only, without the optimizer's moments (adam_m, adam_v), so no run can "
+      "continue from it; choose another --run-dir",
+      checkpoint.string());
+}
+
 }  // namespace
 
 std::string build_identity() {
@@ -58,6 +75,19 @@ fs::path save_checkpoint(Engine& engine, const launch::Job& job, const TrainingS
     storage::prune_checkpoints(root, keep, pool);
   }
   world.barrier();
+  return ref.final_path();
+}
+
+fs::path save_weights(const storage::BoxGroup& weights, const launch::Job& job,
+                      const TrainingState& state, const fs::path& root) {
+  if (!storage::step_folders(root).empty()) {
+    fail_usage("{}: holds checkpoints already; choose another folder", root.string());
+  }
+  const storage::CheckpointRef ref = {root, state.step, 1};
+  const fs::path temporary = storage::begin_checkpoint(ref);
+  const std::vector<std::string> records = {
+      storage::write_shard(temporary, 0, 1, std::span(&weights, 1))};
+  storage::commit_checkpoint(ref, temporary, records, json::serialize(describe(job, state)));
   return ref.final_path();
 }
 
@@ -89,6 +119,7 @@ std::optional<FoundCheckpoint> find_checkpoint(const fs::path& root, ThreadPool&
   if (!restored.checkpoint) return std::nullopt;
   FoundCheckpoint found;
   found.path = restored.checkpoint->path;
+  refuse_weights_only(found.path);
   found.state = read_training_state(found.path);
   if (found.state.build != build_identity()) {
     found.warnings.push_back(fmt::format(
