@@ -24,7 +24,7 @@
 #include "storage/checkpoint/crash_point.h"
 #include "storage/text/data_command.h"
 #include "worker/generate.h"
-#include "worker/hugging_face.h"
+#include "worker/hugging_face_command.h"
 #include "worker/preparation.h"
 #include "worker/probe.h"
 #include "worker/reporter.h"

@@ -149,6 +149,12 @@ const char* torch_name(ElementType type) {
   return type == ElementType::kF16 ? "float16" : "bfloat16";
 }
 
+// A number that is a float also where it is whole.
+std::string real_text(double value) {
+  const std::string text = fmt::format("{}", value);
+  return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+}
+
 }  // namespace
 
 Gpt2Shape parse_gpt2_config(std::string_view text, const std::string& file) {
@@ -161,9 +167,9 @@ std::string gpt2_config_text(const Gpt2Shape& shape, const Gpt2ConfigExtras& ext
   std::map<std::string, std::string> members = {
       {"architectures", "[\"GPT2LMHeadModel\"]"},
       {"model_type", "\"gpt2\""},
-      {"attn_pdrop", fmt::format("{:g}", extras.dropout)},
-      {"embd_pdrop", fmt::format("{:g}", extras.dropout)},
-      {"resid_pdrop", fmt::format("{:g}", extras.dropout)},
+      {"attn_pdrop", real_text(extras.dropout)},
+      {"embd_pdrop", real_text(extras.dropout)},
+      {"resid_pdrop", real_text(extras.dropout)},
       {"bos_token_id", end},
       {"eos_token_id", end},
       {"n_inner", inner},
