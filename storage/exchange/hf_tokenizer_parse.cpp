@@ -90,7 +90,8 @@ class TokenizerParser {
     } else if (key == "model") {
       json_.object([&](const std::string& name, std::size_t where) { model(name, where); });
     } else {
-      refuse(at, key, "a part that is not known here", "none, as it might change ids");
+      refuse(at, one_line(key.substr(0, 60)), "a part that is not known here",
+             "none, as it might change ids");
     }
   }
 

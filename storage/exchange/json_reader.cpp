@@ -96,7 +96,7 @@ void JsonReader::object(
   do {
     skip_blanks();
     const std::size_t offset = at_;
-    if (at_ < text_.size() && text_[at_] != '"') fail(at_, "expected a name in quotes");
+    if (at_ == text_.size() || text_[at_] != '"') fail(at_, "expected a name in quotes");
     const auto [name, added] = names.insert(string());
     if (!added) fail(offset, fmt::format("the name {} is there already", in_quotes(*name)));
     expect(':', "a colon");

@@ -15,6 +15,10 @@ void job_file(std::string_view bytes);
 void frames(std::string_view bytes);
 // spec.json, exit.json and rank-NNNNN.exit.json.
 void attempt(std::string_view bytes);
+// A file of weights: its header, and whether its tensors cover it.
+void safetensors(std::string_view bytes);
+// config.json and tokenizer.json of a model of Hugging Face.
+void hf_text(std::string_view bytes);
 
 struct Target {
   const char* name;  // of the program fuzz_NAME and the folder corpus/NAME
