@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/checkpointing.h"
 
+#include <algorithm>
 #include <bit>
+#include <span>
 
 #include <boost/json.hpp>
 
@@ -39,6 +41,20 @@ json::object describe(const launch::Job& job, const TrainingState& state) {
   return meta;
 }
 
+// An imported checkpoint has no moments (adam_m, adam_v), which a run continues with.
+void refuse_weights_only(const fs::path& checkpoint) {
+  const storage::CheckpointReader reader(checkpoint);
+  const auto& tensors = reader.manifest().tensors;
+  if (std::any_of(tensors.begin(), tensors.end(),
+                  [](const auto& t) { return t.group == "adam_m"; })) {
+    return;
+  }
+  fail_usage(
+      "{}: holds weights only, without the optimizer's moments (adam_m, adam_v), so no run can "
+      "continue from it; choose another --run-dir",
+      checkpoint.string());
+}
+
 }  // namespace
 
 std::string build_identity() {
@@ -67,6 +83,19 @@ fs::path save_checkpoint(Task& task, parallel::Communicator& world, const launch
     storage::prune_checkpoints(root, job.checkpoint.keep, pool, state.best_step);
   }
   world.barrier();
+  return ref.final_path();
+}
+
+fs::path save_weights(const storage::BoxGroup& weights, const launch::Job& job,
+                      const TrainingState& state, const fs::path& root) {
+  if (!storage::step_folders(root).empty()) {
+    fail_usage("{}: holds checkpoints already; choose another folder", root.string());
+  }
+  const storage::CheckpointRef ref = {root, state.step, 1};
+  const fs::path temporary = storage::begin_checkpoint(ref);
+  const std::vector<std::string> records = {
+      storage::write_shard(temporary, 0, 1, std::span(&weights, 1))};
+  storage::commit_checkpoint(ref, temporary, records, json::serialize(describe(job, state)));
   return ref.final_path();
 }
 
@@ -103,6 +132,7 @@ std::optional<FoundCheckpoint> find_checkpoint(const fs::path& root, ThreadPool&
   if (!restored.checkpoint) return std::nullopt;
   FoundCheckpoint found;
   found.path = restored.checkpoint->path;
+  refuse_weights_only(found.path);
   found.state = read_training_state(found.path);
   if (found.state.build != build_identity()) {
     found.warnings.push_back(fmt::format(

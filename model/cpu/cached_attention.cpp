@@ -166,8 +166,8 @@ void attend(const CachedHead& head, const Run& run) {
     if (queries == 1) {
       score_one(head, q, shared, scores);
     } else {
-      multiply_panels(q, head.padded, queries, head.keys, head.size, shared + queries - 1, scores,
-                      extents.score_row);
+      const AttentionBlock all_keys = {run.position + first, queries, 0};
+      multiply_panels(q, head.padded, all_keys, head.keys, head.size, scores, extents.score_row);
     }
     std::array<float, kAttentionQueries> inverse_sums;
     for (std::int64_t i = 0; i < queries; ++i) {
