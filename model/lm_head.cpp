@@ -15,11 +15,6 @@ std::span<float> values(const TensorView& view) {
   return {view.data, static_cast<std::size_t>(view.count())};
 }
 
-template <class Element>
-std::span<Element> part(std::vector<Element>& list, std::int64_t first, std::int64_t count) {
-  return std::span(list).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
-}
-
 bool wants_entropy(const PassObjective& objective) {
   return objective.entropy || (objective.tokens != nullptr && objective.tokens->uses_entropy());
 }
