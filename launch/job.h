@@ -39,6 +39,8 @@ struct MonitorSection {
   double start_seconds = 0.0;
   double setup_seconds = 0.0;
   double restore_seconds = 0.0;
+  double rollout_seconds = 0.0;
+  double score_seconds = 0.0;
   double step_seconds = 0.0;
   double evaluate_seconds = 0.0;
   double save_seconds = 0.0;

@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 
 #include "cluster/base/error.h"
+#include "launch/artifact_json.h"
 #include "model/cpu/isa.h"
 #include "storage/checkpoint/reader.h"
 #include "storage/checkpoint/verify.h"
@@ -34,7 +35,7 @@ json::object describe(const launch::Job& job, const TrainingState& state) {
   meta["best"] = json::object{{"step", state.best_step},
                               {"loss_bits", std::bit_cast<std::int64_t>(state.best_loss)}};
   meta["task"] = json::parse(state.task);
-  meta["start"] = to_json(state.origins);
+  meta["start"] = launch::to_json(state.origins);
   meta["build"] = build_identity();
   return meta;
 }
@@ -83,7 +84,7 @@ TrainingState read_training_state(const fs::path& checkpoint) {
     state.best_step = best.at("step").to_number<std::int64_t>();
     state.best_loss = std::bit_cast<double>(best.at("loss_bits").to_number<std::int64_t>());
     state.task = json::serialize(meta.at("task"));
-    state.origins = parse_origins(meta.at("start"));
+    state.origins = launch::parse_origins(meta.at("start"));
     state.data_fingerprint = std::string(meta.at("loader").at("fingerprint").as_string());
     state.job_toml = std::string(meta.at("job").as_string());
     state.build = std::string(meta.at("build").as_string());

@@ -6,9 +6,9 @@
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
+#include "launch/artifact.h"
 #include "storage/checkpoint/reader.h"
 #include "storage/checkpoint/verify.h"
-#include "worker/artifact.h"
 #include "worker/exchange.h"
 
 namespace talaria::worker {
@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 constexpr const char* kScalarHead = "value_head.";
 
 fs::path newest_of_run(const std::string& start, const fs::path& folder, ThreadPool& pool) {
-  if (const auto artifact = read_artifact(folder)) {
+  if (const auto artifact = launch::read_artifact(folder)) {
     const fs::path chosen = folder / artifact->checkpoint;
     if (fs::exists(chosen / storage::kManifestName)) return chosen;
     fail_usage("{}: the run hands on {}, which is gone; train again, or name a checkpoint",

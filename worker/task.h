@@ -12,11 +12,13 @@
 #include <string>
 #include <vector>
 
-#include "worker/artifact.h"
+#include "launch/artifact.h"
 #include "worker/engine.h"
 #include "worker/reporter.h"
 
 namespace talaria::worker {
+
+using launch::Origin;
 
 // What an evaluation found, the same on all ranks.
 struct Evaluation {

@@ -277,7 +277,7 @@ int Trainer::run() {
     status_.step = job_.train.steps;
     if (leads_) {
       // A kill may have come between the last checkpoint and this.
-      if (!read_artifact(start_.run_path)) {
+      if (!launch::read_artifact(start_.run_path)) {
         hand_on(*start_.directory, job_, start_.found->state);
       }
       log_info("{}: complete, {} steps are done; a larger train.steps continues it",
