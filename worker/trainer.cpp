@@ -109,11 +109,12 @@ void Trainer::build() {
   peak_ = peaks[0];
   groups_ = make_groups();
   state_.data_fingerprint = task_->data_fingerprint();
+  state_.tokenizer = task_->tokenizer();
   state_.job_toml = job_.effective_toml;
   const bool resumes = !start_.restored_from.empty();
   if (resumes) state_.origins = read_training_state(start_.restored_from).origins;
-  task_->build(
-      {process_.rank(), groups_, *pool_, reporter_, start_.run_path, resumes, state_.origins});
+  task_->build({process_.rank(), groups_, *pool_, reporter_, start_.run_path, state_.tokenizer,
+                resumes, state_.origins});
 }
 
 void Trainer::restore() {
@@ -277,7 +278,7 @@ int Trainer::run() {
     status_.step = job_.train.steps;
     if (leads_) {
       // A kill may have come between the last checkpoint and this.
-      if (!read_artifact(start_.run_path)) {
+      if (!launch::read_artifact(start_.run_path)) {
         hand_on(*start_.directory, job_, start_.found->state);
       }
       log_info("{}: complete, {} steps are done; a larger train.steps continues it",
