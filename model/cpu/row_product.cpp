@@ -111,14 +111,14 @@ void tile(const RowProduct& p, const float* a, const float* b, float* c) {
     step(k, FullLanes{});
   }
   if (k < p.depth) step(k, PartLanes{static_cast<int>(p.depth - k)});
-  std::array<float, kSums + 8> folded;
+  float folded[kSums + 8];
 #pragma GCC unroll 4
-  for (int i = 0; i < kSums; i += 8) store(folded.data() + i, fold_eight(sums + i), FullLanes{});
+  for (int i = 0; i < kSums; i += 8) store(folded + i, fold_eight(sums + i), FullLanes{});
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 8
     for (int n = 0; n < Columns; ++n) {
-      c[r * p.c_row + n] = folded[static_cast<std::size_t>(r * Columns + n)];
+      c[r * p.c_row + n] = folded[r * Columns + n];
     }
   }
 }
