@@ -5,7 +5,10 @@
 #include <cmath>
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "worker/rl_metrics.h"
 
 namespace talaria::launch {
 namespace {
@@ -53,6 +56,13 @@ TEST(Gate, EveryKindsMetricsMayBeAskedFor) {
         EXPECT_TRUE(gate) << gate.error();
       }
     }
+  }
+}
+
+TEST(Gate, EveryMetricOfPpoMayBeAskedFor) {
+  const std::vector<std::string>& known = stage_metrics("ppo");
+  for (const std::string_view name : worker::metric::kPpoMetrics) {
+    EXPECT_THAT(known, testing::Contains(name));
   }
 }
 
