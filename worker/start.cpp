@@ -23,7 +23,7 @@ constexpr const char* kScalarHead = "value_head.";
 
 fs::path newest_of_run(const std::string& start, const fs::path& folder, ThreadPool& pool) {
   if (const auto artifact = launch::read_artifact(folder)) {
-    const fs::path chosen = folder / artifact->checkpoint;
+    fs::path chosen = folder / artifact->checkpoint;
     if (fs::exists(chosen / storage::kManifestName)) return chosen;
     fail_usage("{}: the run hands on {}, which is gone; train again, or name a checkpoint",
                in_quotes(start), chosen.string());
@@ -132,7 +132,7 @@ void check_same(const Origin& now, const TaskResources& resources) {
 }  // namespace
 
 fs::path resolve_start(const std::string& start, const fs::path& run_path, ThreadPool& pool) {
-  const fs::path folder = folder_of(start, run_path);
+  fs::path folder = folder_of(start, run_path);
   if (!fs::is_directory(folder)) refuse_folder(start, folder);
   if (fs::exists(folder / storage::kManifestName)) return folder;
   return newest_of_run(start, folder, pool);
@@ -154,8 +154,9 @@ void check_origins(const launch::Job& job, const fs::path& run_path,
                    const std::vector<Origin>& origins) {
   for (const auto& [role, start] : starts_of(job)) {
     const std::string stage = launch::started_stage(start);
-    const auto then = std::find_if(origins.begin(), origins.end(),
-                                   [&](const Origin& origin) { return origin.role == role; });
+    const auto then =
+        std::find_if(origins.begin(), origins.end(),
+                     [&key = role](const Origin& origin) { return origin.role == key; });
     if (stage.empty() || then == origins.end()) continue;
     const auto now = launch::read_artifact(run_path.parent_path() / stage);
     if (!now || now->weights_hash == then->weights_hash) continue;

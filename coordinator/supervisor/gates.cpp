@@ -86,7 +86,7 @@ GateView look_at(const std::string& text, const JobView& view) {
 
 std::string judge_gates(const JobRow& job, const StageRow& stage) {
   for (const std::string& gate : stage.gates) {
-    const std::string fault = fault_of(gate, job);
+    std::string fault = fault_of(gate, job);
     if (!fault.empty()) return fault;
   }
   return "";
