@@ -181,6 +181,51 @@ void TransformerBlock::forward(LayerResources& r, const StepContext& step, const
                         ctx.out);
 }
 
+void TransformerBlock::infer(LayerResources& r, const SequenceRows& sequence,
+                             const LayerCache& cache, TensorView x) const {
+  const GptConfig& config = setup_.config;
+  const std::int64_t c = config.hidden;
+  const std::int64_t v = setup_.shards();
+  const std::int64_t cv = setup_.per_shard(c);
+  const std::int64_t fv = setup_.per_shard(config.ffn);
+  const std::int64_t rows = sequence.count();
+  Parameters& p = r.parameters;
+  r.arena.reset();
+  const TensorView normed = r.arena.take({rows, c});
+  const TensorView mean = r.arena.take({rows});
+  const TensorView rstd = r.arena.take({rows});
+  const TensorView qkv = r.arena.take({v, rows, 3 * cv});
+  const TensorView heads = r.arena.take({v, rows, cv});
+  const TensorView fc = r.arena.take({v, rows, fv});
+  const TensorView partial = r.arena.take({1, v, rows, c});
+  const TensorView summed = r.arena.take({rows, c});
+  const auto by_shard = [&](const TensorView& y) {
+    return TensorView(y.data, {1, v, rows, y.dim(2)});
+  };
+  const TensorView shared(normed.data, {1, rows, c});
+  const TensorView partials(partial.data, {v, rows, c});
+
+  layernorm(r.stream, x, p.weight(ln1_weight_.offset, {c}), p.weight(ln1_bias_.offset, {c}), normed,
+            mean, rstd);
+  matmul_rows(r.stream, shared, p.weight(qkv_weight_, {v, 3 * cv, c}), qkv);
+  add_bias(r.stream, by_shard(qkv), p.weight(qkv_bias_, {v, 3 * cv}));
+  cached_attention(r.stream, qkv, sequence.slots, sequence.positions,
+                   setup_.per_shard(config.heads), config.head_size(), cache.keys, cache.values,
+                   heads);
+  matmul_rows(r.stream, heads, p.weight(proj_weight_, {v, c, cv}), partials);
+  sum_partials(r, partial, summed);
+  bias_dropout_residual(r.stream, summed, p.weight(proj_bias_.offset, {c}), x, rows, {}, x);
+
+  layernorm(r.stream, x, p.weight(ln2_weight_.offset, {c}), p.weight(ln2_bias_.offset, {c}), normed,
+            mean, rstd);
+  matmul_rows(r.stream, shared, p.weight(fc_weight_, {v, fv, c}), fc);
+  add_bias(r.stream, by_shard(fc), p.weight(fc_bias_, {v, fv}));
+  gelu(r.stream, fc, fc);
+  matmul_rows(r.stream, fc, p.weight(mlp_weight_, {v, c, fv}), partials);
+  sum_partials(r, partial, summed);
+  bias_dropout_residual(r.stream, summed, p.weight(mlp_bias_.offset, {c}), x, rows, {}, x);
+}
+
 void TransformerBlock::backward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                                 const BlockContext& ctx, TensorView d) const {
   mlp_backward_half(r, step, batch, ctx, d);

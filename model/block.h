@@ -47,6 +47,21 @@ struct BlockContext {
   TensorView out;           // [BT, C]
 };
 
+// Rows [R] of an inference pass: each one's sequence and place in it, as cached_attention
+// (model/ops.h) wants them.
+struct SequenceRows {
+  IdView slots;
+  IdView positions;
+
+  std::int64_t count() const { return slots.dim(0); }
+};
+
+// The keys and values of one layer: [slots, V NHv, L, S] each, see model/ops.h.
+struct LayerCache {
+  TensorView keys;
+  TensorView values;
+};
+
 class TransformerBlock {
  public:
   // Declares its parameters, in order.
@@ -60,6 +75,11 @@ class TransformerBlock {
   // ctx.out from ctx.x. Collective over tensor.
   void forward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                BlockContext& ctx) const;
+  // The same function for inference: x [R, C] becomes the block's output, without dropout; keys and
+  // values of the rows go to the cache. Products are matmul_rows, so a row's bits do not depend on
+  // the other rows; from `forward` they differ by rounding. Collective over tensor.
+  void infer(LayerResources& r, const SequenceRows& rows, const LayerCache& cache,
+             TensorView x) const;
   // d [BT, C]: on entry the gradient of ctx.out, on return that of ctx.x. Parameter gradients
   // accumulate. Collective over tensor.
   void backward(LayerResources& r, const StepContext& step, const MicroBatch& batch,

@@ -23,6 +23,10 @@ struct GptConfig {
   bool operator==(const GptConfig&) const = default;
 };
 
+// What turns ln_f's output into a loss: the product with the token embedding and a distribution
+// over the vocabulary, or one number a token (reward models, value networks).
+enum class HeadKind : std::uint8_t { kLanguageModel, kScalar };
+
 // FLOPs of one training step (forward and backward) of `tokens` tokens in sequences of `length`:
 // 72 B T L C^2 (1 + T/6C + V/12LC), Narayanan et al. 2021 (arXiv:2104.04473) eq. 3 without
 // recomputation, generalised to any ffn width. With `causal_half` attention products count half.

@@ -40,6 +40,18 @@ void EmbeddingLayer::forward(LayerResources& r, const StepContext& step, const M
                    step.site(kEmbeddingDropout, batch.first_sample), out);
 }
 
+void EmbeddingLayer::infer(LayerResources& r, IdView ids, IdView positions, TensorView x) const {
+  const std::int64_t c = setup_.config.hidden;
+  const std::int64_t rows = setup_.vocab_per_shard();
+  r.arena.reset();
+  const TensorView added = r.arena.take({x.dim(0), c});
+  embed(r.stream, ids, r.parameters.weight(tokens_, {setup_.shards() * rows, c}),
+        setup_.first_shard() * rows, x);
+  r.tensor.all_reduce_sum(std::span(x.data, static_cast<std::size_t>(x.count())));
+  embed(r.stream, positions, r.parameters.weight(positions_, {setup_.config.context, c}), 0, added);
+  add_into(r.stream, x, added);
+}
+
 void EmbeddingLayer::backward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                               TensorView d) const {
   const std::int64_t c = setup_.config.hidden;

@@ -19,6 +19,8 @@ class EmbeddingLayer {
   // out [BT, C] from the batch's inputs and positions. Collective over tensor.
   void forward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                TensorView out) const;
+  // x [R, C] from ids [R] at `positions` [R], without dropout. Collective over tensor.
+  void infer(LayerResources& r, IdView ids, IdView positions, TensorView x) const;
   // d [BT, C] is used as scratch.
   void backward(LayerResources& r, const StepContext& step, const MicroBatch& batch,
                 TensorView d) const;

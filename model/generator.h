@@ -30,6 +30,7 @@ struct GenerationOptions {
   SamplerOptions sampler;
   std::int64_t max_tokens = 0;         // new ones, at most; the context is a limit too
   std::vector<std::int32_t> stop_ids;  // a drawn one ends its sequence
+  std::int64_t vocab = 0;  // draw from the first so many ids, as if there were no others; 0: all
 };
 
 // Called on every rank with a sequence's next token.
@@ -39,7 +40,8 @@ class Generator {
  public:
   // Reads the weights that `stage` has at the time of generate(). `slots`: sequences that are
   // decoded at once; a slot whose sequence ended takes the next prompt. `capacity`: longest
-  // sequence, at most the context. All references must outlive the generator.
+  // sequence, at most the context. `tensor` and `pipeline` are the stage's groups.
+  // All references must outlive the generator.
   Generator(GptStage& stage, parallel::Communicator& tensor, parallel::Communicator& pipeline,
             std::int64_t slots, std::int64_t capacity);
   ~Generator();
@@ -52,6 +54,9 @@ class Generator {
                                      const TokenCallback& on_token = nullptr);
 
   std::int64_t cache_bytes() const;
+
+  // The largest message that a pipeline group must take for a generator of this model.
+  static std::int64_t max_message_bytes(const GptConfig& config);
 
  private:
   struct State;

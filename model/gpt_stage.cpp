@@ -4,23 +4,25 @@
 #include <algorithm>
 #include <cstring>
 
+#include "model/scalar_head.h"
 #include "parallel/schedule.h"
 
 namespace talaria::model {
 
-std::vector<double> unit_costs(const GptConfig& config, std::int64_t length) {
+std::vector<double> unit_costs(const GptConfig& config, std::int64_t length, HeadKind head) {
   const auto c = static_cast<double>(config.hidden);
   const auto t = static_cast<double>(length);
   const double block =
       t * (2.0 * (4.0 * c * c + 2.0 * c * static_cast<double>(config.ffn)) + 4.0 * t * c);
   std::vector<double> costs(static_cast<std::size_t>(config.layers), block);
-  costs.push_back(2.0 * t * c * static_cast<double>(config.vocab));
+  const double outputs = head == HeadKind::kScalar ? 1.0 : static_cast<double>(config.vocab);
+  costs.push_back(2.0 * t * c * outputs);
   return costs;
 }
 
 void assign_layers(StageSetup& setup) {
-  const auto bounds =
-      parallel::cut_by_cost(unit_costs(setup.config, setup.length), setup.layout.pipeline);
+  const auto bounds = parallel::cut_by_cost(unit_costs(setup.config, setup.length, setup.head),
+                                            setup.layout.pipeline);
   // The head is the last unit; it is no layer.
   const auto bound = [&](int stage) {
     return std::min<std::int64_t>(bounds[static_cast<std::size_t>(stage)], setup.config.layers);
@@ -38,16 +40,22 @@ GptStage::GptStage(const StageSetup& setup, parallel::Communicator& tensor, Stre
   for (std::int64_t l = setup_.first_layer; l < setup_.last_layer; ++l) {
     layers_.emplace_back(setup_, l, parameters_, token_sums_);
   }
-  if (setup_.is_last()) {
-    auto head =
-        std::make_unique<LanguageModelHead>(setup_, tokens_offset_, parameters_, token_sums_);
-    language_head_ = head.get();
-    head_ = std::move(head);
-  }
-  parameters_.allocate();
+  if (setup_.is_last()) add_head();
+  parameters_.allocate(!setup_.frozen);
+  if (setup_.draw_weights) parameters_.initialise(setup_.seed, pool());
+  if (setup_.frozen) return;
   token_sums_.allocate();
-  parameters_.initialise(setup_.seed, pool());
   fold_.emplace(parameters_.count(), setup_.local_groups());
+}
+
+void GptStage::add_head() {
+  if (setup_.head == HeadKind::kScalar) {
+    head_ = std::make_unique<ScalarHead>(setup_, parameters_, token_sums_);
+    return;
+  }
+  auto head = std::make_unique<LanguageModelHead>(setup_, tokens_offset_, parameters_, token_sums_);
+  language_head_ = head.get();
+  head_ = std::move(head);
 }
 
 std::int64_t GptStage::tokens_count() const {
@@ -86,6 +94,7 @@ MicroBatch GptStage::micro_batch_view(int micro_batch) const {
 
 void GptStage::begin(const StepContext& step, const Batch& batch, const PassObjective& objective) {
   check_batch(batch);
+  TALARIA_CHECK(!step.training || !setup_.frozen, "a frozen model cannot train");
   TALARIA_CHECK(batch.length == setup_.length && batch.samples() % setup_.micro_batch == 0,
                 "{} rows of {} tokens in micro-batches of {} x {}", batch.samples(), batch.length,
                 setup_.micro_batch, setup_.length);
@@ -108,7 +117,7 @@ void GptStage::begin(const StepContext& step, const Batch& batch, const PassObje
 
 void GptStage::finish() {
   // With a pipeline the last stage's copy of the embedding has no other gradient than the head's.
-  if (head_ && !setup_.is_first()) {
+  if (head_ && setup_.tied() && !setup_.is_first()) {
     std::memcpy(parameters_.gradients() + tokens_offset_, head_->tied_gradient(),
                 static_cast<std::size_t>(tokens_count()) * sizeof(float));
   }
@@ -118,11 +127,14 @@ std::unique_ptr<GptStage::Context> GptStage::make_context() const {
   auto context = std::make_unique<Context>();
   const std::int64_t count = setup_.tokens() * setup_.config.hidden;
   context->input = HostBuffer<float>(count);
-  context->gradient = HostBuffer<float>(count);
+  if (!setup_.frozen) context->gradient = HostBuffer<float>(count);
+  for (std::size_t i = 0; i < buffered_layers(); ++i) {
+    context->buffers.emplace_back(layers_[i].context_count());
+  }
   const float* below = context->input.data();
-  for (const TransformerBlock& layer : layers_) {
-    context->buffers.emplace_back(layer.context_count());
-    BlockContext block = layer.make_context(context->buffers.back().data());
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    // With two buffers a layer overwrites what the one before the last left.
+    BlockContext block = layers_[i].make_context(context->buffers[i % buffered_layers()].data());
     block.x = {const_cast<float*>(below), {setup_.tokens(), setup_.config.hidden}};
     below = block.out.data;
     context->blocks.push_back(block);
@@ -132,6 +144,10 @@ std::unique_ptr<GptStage::Context> GptStage::make_context() const {
     context->head->x = {const_cast<float*>(below), {setup_.tokens(), setup_.config.hidden}};
   }
   return context;
+}
+
+std::size_t GptStage::buffered_layers() const {
+  return setup_.frozen ? std::min<std::size_t>(2, layers_.size()) : layers_.size();
 }
 
 GptStage::Context& GptStage::live(int micro_batch) {
@@ -213,38 +229,31 @@ StageMemory GptStage::memory() const {
   constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
   StageMemory memory;
   memory.weights = parameters_.count() * kFloat;
-  memory.gradients =
-      parameters_.count() * kFloat + fold_->bytes() + (head_ ? head_->gradient_bytes() : 0);
-  std::int64_t context = 2 * setup_.tokens() * setup_.config.hidden;
-  for (const TransformerBlock& layer : layers_) context += layer.context_count();
+  if (!setup_.frozen) {
+    memory.gradients =
+        parameters_.count() * kFloat + fold_->bytes() + (head_ ? head_->gradient_bytes() : 0);
+  }
+  std::int64_t context = (setup_.frozen ? 1 : 2) * setup_.tokens() * setup_.config.hidden;
+  for (std::size_t i = 0; i < buffered_layers(); ++i) context += layers_[i].context_count();
   if (head_) context += head_->context_count();
-  memory.activations = context * kFloat * contexts_made_;
   memory.scratch = arena_.bytes();
+  memory.activations = context * kFloat * contexts_made_;
   return memory;
 }
 
-std::vector<float> GptStage::next_logits(std::span<const std::int32_t> ids) {
-  TALARIA_CHECK(setup_.is_first() && language_head_ != nullptr && setup_.micro_batch == 1 &&
-                    !ids.empty() && static_cast<std::int64_t>(ids.size()) <= setup_.length,
-                "{} ids", ids.size());
-  // The causal mask keeps what lies behind the last id from mattering.
-  std::vector<std::int32_t> padded(static_cast<std::size_t>(setup_.length) + 1, 0);
-  std::copy(ids.begin(), ids.end(), padded.begin());
-  StepContext step;
-  step.training = false;
-  begin(step, causal_batch(padded, setup_.length));
-  open(0);
-  Context& context = live(0);
+void GptStage::infer(const SequenceRows& rows, IdView ids, std::span<const LayerCache> caches,
+                     TensorView x) {
+  TALARIA_CHECK(caches.size() == layers_.size(), "{} caches, {} layers", caches.size(),
+                layers_.size());
   LayerResources r = resources();
-  const MicroBatch batch = micro_batch_view(0);
-  embedding_->forward(r, step_, batch, tokens_view(context.input));
-  for (std::size_t i = 0; i < layers_.size(); ++i)
-    layers_[i].forward(r, step_, batch, context.blocks[i]);
-  const std::int64_t c = setup_.config.hidden;
-  const auto row = static_cast<std::int64_t>(ids.size()) - 1;
-  std::vector<float> logits = language_head_->logits(r, {output(0).data + row * c, {1, c}});
-  close(0);
-  return logits;
+  if (embedding_) embedding_->infer(r, ids, rows.positions, x);
+  for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].infer(r, rows, caches[i], x);
+}
+
+ConstTensorView GptStage::infer_logits(TensorView x) {
+  TALARIA_CHECK(language_head_ != nullptr, "no language model's last stage");
+  LayerResources r = resources();
+  return language_head_->infer(r, x);
 }
 
 }  // namespace talaria::model

@@ -21,7 +21,7 @@ namespace talaria::model {
 
 // FLOPs of a forward pass of each unit that a pipeline may be cut between: the blocks, then the
 // head.
-std::vector<double> unit_costs(const GptConfig& config, std::int64_t length);
+std::vector<double> unit_costs(const GptConfig& config, std::int64_t length, HeadKind head);
 
 // Fills first_layer and last_layer of a setup whose other fields are set. The cut is the same on
 // all ranks.
@@ -37,7 +37,8 @@ struct StageMemory {
 
 class GptStage : public parallel::Stage {
  public:
-  // Both must outlive the stage. `stream.matmul_flops` may be set.
+  // Both must outlive the stage. `stream.matmul_flops` may be set. A frozen stage is begun without
+  // training.
   GptStage(const StageSetup& setup, parallel::Communicator& tensor, Stream stream);
 
   // Before a schedule: the step, the samples of this data rank, whole micro-batches of T tokens a
@@ -62,22 +63,35 @@ class GptStage : public parallel::Stage {
   // [samples, T] -log p(target) in nats, and where the pass wanted it the distribution's entropy.
   std::span<const float> token_nll() const { return pass_.nll; }
   std::span<const float> token_entropy() const { return pass_.entropy; }
+  // [samples, T] a scalar head's values.
+  std::span<const float> token_values() const { return pass_.values; }
   // On a stage that is first and last: the tied embedding's gradient as a head, which the optimizer
-  // adds after both were reduced; nullptr elsewhere.
+  // adds after both were reduced; nullptr elsewhere and where the head is not tied.
   float* separate_head_gradient();
 
   const StageSetup& setup() const { return setup_; }
   Parameters& parameters() { return parameters_; }
   ThreadPool& pool() const { return *stream_.pool; }
   const Stream& stream() const { return stream_; }
-  bool holds_tokens() const { return setup_.is_first() || setup_.is_last(); }
+  bool holds_tokens() const { return setup_.holds_tokens(); }
+  // Whether another stage of the pipeline holds tok_embed too.
+  bool shares_tokens() const {
+    return holds_tokens() && setup_.tied() && setup_.layout.pipeline > 1;
+  }
   // Offset and elements of tok_embed in the flat buffer.
   std::int64_t tokens_offset() const { return tokens_offset_; }
   std::int64_t tokens_count() const;
   StageMemory memory() const;
 
-  // Logits [vocab] after the last of `ids` (1 to T of them); tp and pp must be 1.
-  std::vector<float> next_logits(std::span<const std::int32_t> ids);
+  // Inference, beside whatever schedule runs. x [R, C]: on the first stage filled from `ids` [R],
+  // elsewhere the output of the stage below; becomes this stage's output. `caches`: one a layer of
+  // this stage. Collective over tensor.
+  void infer(const SequenceRows& rows, IdView ids, std::span<const LayerCache> caches,
+             TensorView x);
+  // On the last stage: the logits of rows x [R, C] of its output, [all V, R, Vocab/Vall], padding
+  // included, the same on all tensor ranks; valid until the stage's next call. Collective over
+  // tensor.
+  ConstTensorView infer_logits(TensorView x);
 
  private:
   struct Context {
@@ -87,6 +101,8 @@ class GptStage : public parallel::Stage {
     std::vector<BlockContext> blocks;
     std::optional<HeadContext> head;
   };
+  void add_head();
+  std::size_t buffered_layers() const;  // whose activations a context holds
   std::unique_ptr<Context> make_context() const;
   Context& live(int micro_batch);
   TensorView tokens_view(HostBuffer<float>& buffer) const;

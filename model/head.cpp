@@ -17,7 +17,7 @@ Head::Head(const StageSetup& setup, Parameters& parameters, TokenSums& token_sum
   bias_sums_ = token_sums.add(bias_, c);
 }
 
-std::int64_t Head::context_count() const { return setup_.tokens() * (setup_.config.hidden + 2); }
+std::int64_t Head::context_count() const { return setup_.tokens() * (setup_.config.hidden + 3); }
 
 HeadContext Head::make_context() const {
   const std::int64_t bt = setup_.tokens();
@@ -27,6 +27,7 @@ HeadContext Head::make_context() const {
   ctx.kept = {ctx.buffer.data(), {bt, c}};
   ctx.mean = {ctx.buffer.data() + bt * c, {bt}};
   ctx.rstd = {ctx.buffer.data() + bt * c + bt, {bt}};
+  ctx.d_values = {ctx.buffer.data() + bt * c + 2 * bt, {bt}};
   return ctx;
 }
 

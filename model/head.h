@@ -15,7 +15,8 @@ namespace talaria::model {
 struct HeadContext {
   TensorView x;           // [BT, C] input; a view of the last block's output, or the stage's input
   TensorView mean, rstd;  // [BT] of ln_f
-  TensorView kept;        // [BT, C] as the head says
+  TensorView kept;        // [BT, C] gradient of ln_f's output; of a scalar head the output itself
+  TensorView d_values;    // [BT] gradient of a scalar head's values
   HostBuffer<float> buffer;
 };
 
@@ -26,6 +27,7 @@ struct HeadPass {
   std::vector<double> losses;  // [samples] f64 sums, not divided
   std::vector<float> nll;      // [samples, T]; of a language model
   std::vector<float> entropy;  // [samples, T]; where somebody wants it, else empty
+  std::vector<float> values;   // [samples, T]; of a scalar head
 };
 
 class Head {

@@ -15,11 +15,6 @@ std::span<float> values(const TensorView& view) {
   return {view.data, static_cast<std::size_t>(view.count())};
 }
 
-template <class Element>
-std::span<Element> part(std::vector<Element>& list, std::int64_t first, std::int64_t count) {
-  return std::span(list).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
-}
-
 bool wants_entropy(const PassObjective& objective) {
   return objective.entropy || (objective.tokens != nullptr && objective.tokens->uses_entropy());
 }
@@ -28,7 +23,9 @@ bool wants_entropy(const PassObjective& objective) {
 
 LanguageModelHead::LanguageModelHead(const StageSetup& setup, std::int64_t tokens_offset,
                                      Parameters& parameters, TokenSums& token_sums)
-    : Head(setup, parameters, token_sums), tokens_(tokens_offset), gradient_(token_count()) {
+    : Head(setup, parameters, token_sums), tokens_(tokens_offset) {
+  if (setup.frozen) return;
+  gradient_ = HostBuffer<float>(token_count());
   fold_.emplace(token_count(), setup.local_groups());
 }
 
@@ -41,7 +38,8 @@ std::int64_t LanguageModelHead::chunk_rows() const {
 }
 
 std::int64_t LanguageModelHead::gradient_bytes() const {
-  return gradient_.count() * static_cast<std::int64_t>(sizeof(float)) + fold_->bytes();
+  return gradient_.count() * static_cast<std::int64_t>(sizeof(float)) +
+         (fold_ ? fold_->bytes() : 0);
 }
 
 void LanguageModelHead::finish_group(const Stream& stream) {
@@ -166,21 +164,22 @@ void LanguageModelHead::backward(LayerResources& r, const HeadContext& ctx, Tens
   normalise_backward(r, ctx.kept, ctx, d);
 }
 
-std::vector<float> LanguageModelHead::logits(LayerResources& r, TensorView x) const {
+ConstTensorView LanguageModelHead::infer(LayerResources& r, TensorView x) const {
   const std::int64_t c = setup().config.hidden;
   const std::int64_t v = setup().shards();
-  const std::int64_t vocab_part = setup().vocab_per_shard();
+  const std::int64_t part = setup().vocab_per_shard();
+  const std::int64_t rows = x.dim(0);
   r.arena.reset();
-  const TensorView normed = r.arena.take({1, c});
-  const TensorView mean = r.arena.take({1});
-  const TensorView rstd = r.arena.take({1});
-  const TensorView local = r.arena.take({v * vocab_part});
-  const TensorView all = r.arena.take({setup().numerics.virtual_shards * vocab_part});
+  const TensorView normed = r.arena.take({rows, c});
+  const TensorView mean = r.arena.take({rows});
+  const TensorView rstd = r.arena.take({rows});
+  const TensorView all = r.arena.take({setup().numerics.virtual_shards, rows, part});
   normalise(r, x, normed, mean, rstd);
-  matmul_nt(r.stream, {normed.data, {1, 1, 1, c}}, r.parameters.weight(tokens_, {v, vocab_part, c}),
-            {local.data, {1, v, 1, vocab_part}});
-  gather_stats(r, local, all);
-  return {all.data, all.data + setup().config.vocab};
+  const TensorView local(all.data + r.tensor.rank() * v * rows * part, {v, rows, part});
+  matmul_rows(r.stream, TensorView(normed.data, {1, rows, c}),
+              r.parameters.weight(tokens_, {v, part, c}), local);
+  r.tensor.all_gather(std::as_writable_bytes(values(all)));
+  return all;
 }
 
 }  // namespace talaria::model

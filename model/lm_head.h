@@ -26,8 +26,9 @@ class LanguageModelHead final : public Head {
   float* tied_gradient() override { return gradient_.data(); }
   std::int64_t gradient_bytes() const override;
 
-  // Logits of one row, gathered over the tensor group: x [1, C] -> logits [vocab]. Collective.
-  std::vector<float> logits(LayerResources& r, TensorView x) const;
+  // The logits of rows x [R, C], gathered over the tensor group: [all V, R, Vocab/Vall], padding
+  // included, valid until the arena's reset(). Collective over tensor.
+  ConstTensorView infer(LayerResources& r, TensorView x) const;
 
  private:
   // Scratch of one chunk of rows.

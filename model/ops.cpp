@@ -321,6 +321,52 @@ void attention_backward(const Stream& stream, ConstTensorView dy, ConstTensorVie
   }
 }
 
+// --- inference -----------------------------------------------------------------------------------
+
+void matmul_rows(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c) {
+  expect(stream, "a", a, {a.dim(0), c.dim(1), b.dim(2)});
+  expect(stream, "b", b, {c.dim(0), c.dim(2), b.dim(2)});
+  expect(stream, "c", c, {c.dim(0), c.dim(1), c.dim(2)});
+  expect_broadcast("shards of a", a.dim(0), c.dim(0));
+  count_flops(stream, c.count() * b.dim(2));
+  switch (stream.device) {
+    case DeviceKind::kCpu:
+      return cpu::matmul_rows(stream, a, b, c);
+    case DeviceKind::kCuda:
+      no_cuda();
+  }
+}
+
+void cached_attention(const Stream& stream, ConstTensorView qkv, IdView slots, IdView positions,
+                      std::int64_t heads, std::int64_t head_size, TensorView keys,
+                      TensorView values, TensorView y) {
+  const std::int64_t shards = qkv.dim(0);
+  const std::int64_t rows = qkv.dim(1);
+  const std::int64_t padded = (head_size + kCacheLanes - 1) / kCacheLanes * kCacheLanes;
+  expect(stream, "qkv", qkv, {shards, rows, 3 * heads * head_size});
+  expect(stream, "y", y, {shards, rows, heads * head_size});
+  expect(stream, "slots", slots, {rows});
+  expect(stream, "positions", positions, {rows});
+  expect(stream, "keys", keys, {keys.dim(0), shards * heads, keys.dim(2), padded});
+  expect(stream, "values", values, {keys.dim(0), shards * heads, keys.dim(2), padded});
+  TALARIA_CHECK(keys.dim(2) % kCacheTokens == 0, "a cache of {} tokens", keys.dim(2));
+  std::int64_t pairs = 0;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    TALARIA_CHECK(slots.data[r] >= 0 && slots.data[r] < keys.dim(0) && positions.data[r] >= 0 &&
+                      positions.data[r] < keys.dim(2),
+                  "row {}: token {} of slot {}", r, positions.data[r], slots.data[r]);
+    pairs += positions.data[r] + 1;
+  }
+  count_flops(stream, 2 * head_size * pairs * shards * heads);
+  switch (stream.device) {
+    case DeviceKind::kCpu:
+      return cpu::cached_attention(stream, qkv, slots, positions, heads, head_size, keys, values,
+                                   y);
+    case DeviceKind::kCuda:
+      no_cuda();
+  }
+}
+
 // --- embeddings ----------------------------------------------------------------------------------
 
 void embed(const Stream& stream, IdView ids, ConstTensorView table, std::int64_t first_row,
@@ -412,6 +458,43 @@ void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targ
     case DeviceKind::kCpu:
       return cpu::cross_entropy_backward(stream, logits, targets, lse, first_row, vocab, scales,
                                          entropies, entropy_scales);
+    case DeviceKind::kCuda:
+      no_cuda();
+  }
+}
+
+// --- a scalar of every row
+// --------------------------------------------------------------------------
+
+void row_dots(const Stream& stream, ConstTensorView x, ConstTensorView weight, ConstTensorView bias,
+              TensorView y) {
+  expect(stream, "x", x, {y.dim(0), weight.dim(0)});
+  expect(stream, "weight", weight, {weight.dim(0)});
+  expect(stream, "bias", bias, {1});
+  expect(stream, "y", y, {y.dim(0)});
+  switch (stream.device) {
+    case DeviceKind::kCpu:
+      return cpu::row_dots(stream, x, weight, bias, y);
+    case DeviceKind::kCuda:
+      no_cuda();
+  }
+}
+
+void row_dots_backward(const Stream& stream, ConstTensorView dy, ConstTensorView x,
+                       ConstTensorView weight, std::int64_t length, TensorView dx,
+                       TensorView weight_sums, TensorView bias_sums) {
+  const std::int64_t chunks = weight_sums.dim(0);
+  expect(stream, "dy", dy, {dx.dim(0)});
+  expect(stream, "x", x, {dx.dim(0), dx.dim(1)});
+  expect(stream, "dx", dx, {dx.dim(0), dx.dim(1)});
+  expect(stream, "weight", weight, {dx.dim(1)});
+  expect(stream, "weight_sums", weight_sums, {chunks, dx.dim(1)});
+  expect(stream, "bias_sums", bias_sums, {chunks, 1});
+  expect_samples(dx.dim(0), length);
+  expect_chunks(length, chunks);
+  switch (stream.device) {
+    case DeviceKind::kCpu:
+      return cpu::row_dots_backward(stream, dy, x, weight, length, dx, weight_sums, bias_sums);
     case DeviceKind::kCuda:
       no_cuda();
   }

@@ -141,6 +141,28 @@ void attention_backward(const Stream& stream, ConstTensorView dy, ConstTensorVie
                         IdView starts, ConstTensorView y, ConstTensorView lse,
                         const AttentionShape& shape, const Dropout& dropout, TensorView dqkv);
 
+// --- inference over rows of many sequences -------------------------------------------------------
+
+// c[v] = a[v] b[v]^T.   a [1|V, R, K], b [V, N, K] -> c [V, R, N]
+// Sixteen lanes: lane l sums k = l, l + 16, ... by FMA in ascending order, then lanes 8, 4, 2 and 1
+// apart meet. So an element's bits follow from its row of a and its row of b alone: not from R,
+// from what other rows hold, or from threads. Made for few rows: b is read from memory once.
+void matmul_rows(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c);
+
+// A layer's cache is keys and values [slots, V NHv, L, S]: L tokens, a multiple of kCacheTokens, of
+// heads padded to S, the next multiple of kCacheLanes. The order inside [L, S] is the backend's.
+inline constexpr std::int64_t kCacheTokens = 32;
+inline constexpr std::int64_t kCacheLanes = 16;
+
+// Stores k and v of row r as token positions[r] of slot slots[r], then attends: y[r] =
+// softmax(q k^T / sqrt(HS)) v over the tokens 0..positions[r] of that slot, with the sums of
+// `attention` in the same order. A slot's rows lie together, at consecutive positions; its earlier
+// tokens must be in the cache.
+//   qkv [V, R, 3 NHv HS], slots, positions [R] -> y [V, R, NHv HS]
+void cached_attention(const Stream& stream, ConstTensorView qkv, IdView slots, IdView positions,
+                      std::int64_t heads, std::int64_t head_size, TensorView keys,
+                      TensorView values, TensorView y);
+
 // --- embeddings ----------------------------------------------------------------------------------
 
 // y[r,:] = table[id - first_row,:] where the id lies in this table, else 0. A zero keeps sign +.
@@ -179,6 +201,19 @@ void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targ
                             ConstTensorView lse, std::int64_t first_row, std::int64_t vocab,
                             ConstTensorView scales, ConstTensorView entropies = {},
                             ConstTensorView entropy_scales = {});
+
+// --- a scalar of every row
+// --------------------------------------------------------------------------
+
+// y[r] = sum over c of x[r,c] weight[c] + bias, lanes folded in a fixed order.
+//   x [rows, C], weight [C], bias [1] -> y [rows]
+void row_dots(const Stream& stream, ConstTensorView x, ConstTensorView weight, ConstTensorView bias,
+              TensorView y);
+// dx[r,:] = dy[r] weight (overwritten). weight_sums [chunks, C] and bias_sums [chunks, 1] of
+// dy[r] x[r,:] and dy[r], as in token_sums.   dy [rows], dx [rows, C]
+void row_dots_backward(const Stream& stream, ConstTensorView dy, ConstTensorView x,
+                       ConstTensorView weight, std::int64_t length, TensorView dx,
+                       TensorView weight_sums, TensorView bias_sums);
 
 // --- optimizer -----------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ void Optimizer::reduce_gradients() {
       add_into(stage_.stream(), TensorView(gradient, {update.piece.count()}),
                {other, {update.piece.count()}});
     }
-  } else if (stage_.holds_tokens()) {
+  } else if (stage_.shares_tokens()) {
     exchange_tied();
   }
 }

@@ -47,10 +47,10 @@ void Parameters::add_block(const TensorSpec& tensor, const parallel::Box& box, s
   blocks_.push_back(block);
 }
 
-void Parameters::allocate() {
+void Parameters::allocate(bool with_gradients) {
   begin_weight();
   weights_ = HostBuffer<float>(next_);
-  gradients_ = HostBuffer<float>(next_);
+  if (with_gradients) gradients_ = HostBuffer<float>(next_);
 }
 
 std::vector<parallel::FlatBlock> Parameters::flat_blocks() const {

@@ -46,8 +46,8 @@ class Parameters {
   std::int64_t begin_weight();
   void add_block(const TensorSpec& tensor, const parallel::Box& box, std::int64_t rows,
                  bool counted);
-  // Allocates weights and gradients. No block may be added afterwards.
-  void allocate();
+  // Allocates weights, all zero, and gradients if wanted. No block may be added afterwards.
+  void allocate(bool with_gradients = true);
 
   const std::vector<ParameterBlock>& blocks() const { return blocks_; }
   std::vector<parallel::FlatBlock> flat_blocks() const;
@@ -57,7 +57,7 @@ class Parameters {
 
   float* weights() { return weights_.data(); }
   const float* weights() const { return weights_.data(); }
-  float* gradients() { return gradients_.data(); }
+  float* gradients() { return gradients_.data(); }  // nullptr without
 
   // The real rows of `rows` of a block, as a named box whose elements begin at `data`.
   parallel::NamedBox named_box(std::size_t block, parallel::RowRange rows, float* data) const;
@@ -79,7 +79,7 @@ class Parameters {
   std::vector<ParameterBlock> blocks_;
   std::int64_t next_ = 0;
   HostBuffer<float> weights_;
-  HostBuffer<float> gradients_;
+  HostBuffer<float> gradients_;  // empty without gradients
 };
 
 }  // namespace talaria::model

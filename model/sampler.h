@@ -9,9 +9,10 @@ namespace talaria::model {
 
 struct SamplerOptions {
   double temperature = 1.0;  // 0: always the likeliest, of equals the smallest id
-  std::int64_t top_k = 0;    // draw from the k likeliest; 0: from all
-  double top_p = 1.0;        // and from the fewest whose probabilities reach p (nucleus sampling,
-                             // Holtzman et al. 2020, arXiv:1904.09751)
+  std::int64_t top_k = 0;    // draw from the k likeliest, of equals the smaller ids; 0: from all
+  double top_p = 1.0;  // and of those from the fewest, at least one, whose probabilities among
+                       // them reach p (nucleus sampling, Holtzman et al. 2020,
+                       // arXiv:1904.09751); above 0, from 1 on it keeps all
   std::uint64_t seed = 1;
 };
 
@@ -21,7 +22,9 @@ struct Drawn {
 };
 
 // A pure function of its arguments: the random number is Philox word 0 of (seed, key, position).
-// `key` names the prompt, `position` the place of the drawn token in its sequence. logits [vocab].
+// `key` names the prompt, `position` the place of the drawn token in its sequence. logits [vocab];
+// -inf is never drawn. All arithmetic is f64. Throws Error when a logit is NaN or +inf, or all are
+// -inf.
 Drawn draw(std::span<const float> logits, const SamplerOptions& options, std::uint64_t key,
            std::int64_t position);
 

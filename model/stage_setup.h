@@ -15,6 +15,7 @@ namespace talaria::model {
 
 struct StageSetup {
   GptConfig config;
+  HeadKind head = HeadKind::kLanguageModel;
   Numerics numerics;
   parallel::Layout layout;
   parallel::Coordinate at;
@@ -25,9 +26,15 @@ struct StageSetup {
   std::int64_t global_batch = 1;  // samples of a step, all data ranks
   double dropout = 0.0;
   std::uint64_t seed = 1;
+  // Forward passes only: no gradients, and activations of two layers at a time.
+  bool frozen = false;
+  bool draw_weights = true;  // from the seed; false: they are 0 until they are read
 
   bool is_first() const { return at.pipeline == 0; }
   bool is_last() const { return at.pipeline == layout.pipeline - 1; }
+  // Whether the last stage uses tok_embed too.
+  bool tied() const { return head == HeadKind::kLanguageModel; }
+  bool holds_tokens() const { return is_first() || (is_last() && tied()); }
 
   // Virtual shards of this rank and the global index of the first.
   std::int64_t shards() const { return numerics.virtual_shards / layout.tensor; }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/checkpointing.h"
 
+#include <algorithm>
 #include <bit>
+#include <span>
 
 #include <boost/json.hpp>
 
@@ -34,10 +36,33 @@ json::object describe(const launch::Job& job, const TrainingState& state) {
       {"learning_rate", model::learning_rate(learning_rate_schedule(job), state.step)}};
   meta["best"] = json::object{{"step", state.best_step},
                               {"loss_bits", std::bit_cast<std::int64_t>(state.best_loss)}};
+  if (!state.tokenizer.empty()) meta["tokenizer"] = state.tokenizer;
   meta["task"] = json::parse(state.task);
   meta["start"] = launch::to_json(state.origins);
   meta["build"] = build_identity();
   return meta;
+}
+
+// An imported checkpoint has no moments (adam_m, adam_v), which a run continues with.
+void refuse_weights_only(const fs::path& checkpoint) {
+  const storage::CheckpointReader reader(checkpoint);
+  const auto& tensors = reader.manifest().tensors;
+  if (std::any_of(tensors.begin(), tensors.end(),
+                  [](const auto& t) { return t.group == "adam_m"; })) {
+    return;
+  }
+  fail_usage(
+      "{}: holds weights only, without the optimizer's moments (adam_m, adam_v), so no run can "
+      "continue from it; choose another --run-dir",
+      checkpoint.string());
+}
+
+// Boxes of the engine's weights, moved to the same places of the buffer.
+std::vector<parallel::NamedBox> moved(const TaskBuffer& buffer,
+                                      std::vector<parallel::NamedBox> boxes) {
+  const float* weights = buffer.engine->stage().parameters().weights();
+  for (parallel::NamedBox& box : boxes) box.data = buffer.data + (box.data - weights);
+  return boxes;
 }
 
 }  // namespace
@@ -61,6 +86,9 @@ fs::path save_checkpoint(Task& task, parallel::Communicator& world, const launch
     groups.push_back({model.prefix + "adam_m", optimizer.owned_moments(0)});
     groups.push_back({model.prefix + "adam_v", optimizer.owned_moments(1)});
   }
+  for (const TaskBuffer& buffer : task.buffers()) {
+    groups.push_back({buffer.group, moved(buffer, buffer.engine->optimizer().owned_weights())});
+  }
   const std::string record = storage::write_shard(temporary, world.rank(), world.size(), groups);
   const std::vector<std::string> records = gather_strings(world, record);
   if (leads) {
@@ -68,6 +96,19 @@ fs::path save_checkpoint(Task& task, parallel::Communicator& world, const launch
     storage::prune_checkpoints(root, job.checkpoint.keep, pool, state.best_step);
   }
   world.barrier();
+  return ref.final_path();
+}
+
+fs::path save_weights(const storage::BoxGroup& weights, const launch::Job& job,
+                      const TrainingState& state, const fs::path& root) {
+  if (!storage::step_folders(root).empty()) {
+    fail_usage("{}: holds checkpoints already; choose another folder", root.string());
+  }
+  const storage::CheckpointRef ref = {root, state.step, 1};
+  const fs::path temporary = storage::begin_checkpoint(ref);
+  const std::vector<std::string> records = {
+      storage::write_shard(temporary, 0, 1, std::span(&weights, 1))};
+  storage::commit_checkpoint(ref, temporary, records, json::serialize(describe(job, state)));
   return ref.final_path();
 }
 
@@ -104,6 +145,7 @@ std::optional<FoundCheckpoint> find_checkpoint(const fs::path& root, ThreadPool&
   if (!restored.checkpoint) return std::nullopt;
   FoundCheckpoint found;
   found.path = restored.checkpoint->path;
+  refuse_weights_only(found.path);
   found.state = read_training_state(found.path);
   if (found.state.build != build_identity()) {
     found.warnings.push_back(fmt::format(
@@ -121,6 +163,9 @@ void load_checkpoint(Task& task, const fs::path& checkpoint, const TrainingState
     reader.read(model.prefix + "adam_m", engine.optimizer().needed_moments(0));
     reader.read(model.prefix + "adam_v", engine.optimizer().needed_moments(1));
     engine.optimizer().set_updates(state.updates);
+  }
+  for (const TaskBuffer& buffer : task.buffers()) {
+    reader.read(buffer.group, moved(buffer, buffer.engine->stage().parameters().weight_boxes()));
   }
 }
 

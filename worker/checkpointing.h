@@ -25,6 +25,7 @@ struct TrainingState {
   std::string task = "{}";      // Task::state()
   std::vector<launch::Origin> origins;  // what the run began with
   std::string data_fingerprint;
+  std::string tokenizer;  // fingerprint; empty: not known
   std::string job_toml;
   std::string build;  // of the program that wrote it: build_identity()
 };
@@ -36,6 +37,12 @@ std::filesystem::path save_checkpoint(Task& task, parallel::Communicator& world,
                                       const std::filesystem::path& root, int attempt,
                                       ThreadPool& pool);
 
+// Writes step-%08d under `root` from one process, weights only: `weights` is the group "param",
+// every tensor whole. A run cannot continue from it, but may start with its weights. Returns the
+// folder; throws UsageError where `root` holds a checkpoint already.
+std::filesystem::path save_weights(const storage::BoxGroup& weights, const launch::Job& job,
+                                   const TrainingState& state, const std::filesystem::path& root);
+
 struct FoundCheckpoint {
   std::filesystem::path path;
   TrainingState state;
@@ -43,7 +50,7 @@ struct FoundCheckpoint {
 };
 
 // The newest checkpoint that verifies, or nothing; `skipped` gets a sentence for each damaged one.
-// Rank 0.
+// Throws UsageError for one that holds weights only. Rank 0.
 std::optional<FoundCheckpoint> find_checkpoint(const std::filesystem::path& root, ThreadPool& pool,
                                                std::vector<std::string>& skipped);
 

@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/engine.h"
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 
+#include "model/generator.h"
 #include "parallel/runner.h"
 
 namespace talaria::worker {
 namespace {
 
-model::StageSetup make_setup(const launch::Job& job, const parallel::Coordinate& at) {
+model::StageSetup make_setup(const launch::Job& job, const parallel::Coordinate& at,
+                             const EngineOptions& options) {
   model::StageSetup setup;
   setup.config = job.model;
+  setup.head = options.head;
+  setup.frozen = options.frozen;
   setup.numerics = job.job.numerics;
   setup.layout = job.parallel.layout;
   setup.at = at;
   setup.micro_batch = job.train.micro_batch;
   setup.length = job.train.sequence_length;
-  setup.global_batch = job.train.global_batch;
+  setup.global_batch = options.rows > 0 ? options.rows : job.step_rows();
   setup.dropout = job.train.dropout;
   setup.seed = job.job.seed;
   model::assign_layers(setup);
@@ -27,22 +32,31 @@ model::StageSetup make_setup(const launch::Job& job, const parallel::Coordinate&
 }  // namespace
 
 std::int64_t max_message_bytes(const launch::Job& job) {
-  return job.train.micro_batch * job.train.sequence_length * job.model.hidden *
-         static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t activation = job.train.micro_batch * job.train.sequence_length *
+                                  job.model.hidden * static_cast<std::int64_t>(sizeof(float));
+  if (job.job.kind != "ppo") return activation;
+  return std::max(activation, model::Generator::max_message_bytes(job.model));
 }
 
-model::LearningRateSchedule learning_rate_schedule(const launch::Job& job) {
-  return {job.optimizer.learning_rate, job.optimizer.min_learning_rate, job.optimizer.warmup_steps,
-          job.optimizer.decay_steps, job.optimizer.decay};
+model::LearningRateSchedule learning_rate_schedule(const launch::Job& job, double peak) {
+  const double factor = peak > 0.0 ? peak / job.optimizer.learning_rate : 1.0;
+  return {factor * job.optimizer.learning_rate, factor * job.optimizer.min_learning_rate,
+          job.optimizer.warmup_steps, job.optimizer.decay_steps, job.optimizer.decay};
 }
 
-Engine::Engine(const launch::Job& job, int rank, Groups& groups, ThreadPool& pool)
-    : job_(job), at_(parallel::coordinate_of(job.parallel.layout, rank)), groups_(groups) {
+Engine::Engine(const launch::Job& job, int rank, Groups& groups, ThreadPool& pool,
+               const EngineOptions& options)
+    : job_(job),
+      options_(options),
+      at_(parallel::coordinate_of(job.parallel.layout, rank)),
+      groups_(groups) {
   model::Stream stream;
   stream.pool = &pool;
   stream.split_products = !job.job.numerics.invariant;
   stream.matmul_flops = &matmul_flops_;
-  stage_ = std::make_unique<model::GptStage>(make_setup(job, at_), *groups_.tensor, stream);
+  stage_ =
+      std::make_unique<model::GptStage>(make_setup(job, at_, options), *groups_.tensor, stream);
+  if (options.frozen) return;
   const model::OptimizerConfig config = {job.optimizer.beta1, job.optimizer.beta2,
                                          job.optimizer.eps, job.optimizer.weight_decay,
                                          job.optimizer.clip};
@@ -50,19 +64,18 @@ Engine::Engine(const launch::Job& job, int rank, Groups& groups, ThreadPool& poo
                                                   job.parallel.zero);
   schedule_ =
       parallel::make_schedule(job.parallel.schedule, at_.pipeline, job.parallel.layout.pipeline,
-                              static_cast<int>(job.micro_batches()));
+                              static_cast<int>(stage_->setup().micro_batches()));
 }
 
-std::int64_t Engine::first_sample() const { return at_.data * job_.samples_per_rank(); }
+std::int64_t Engine::first_sample() const { return at_.data * stage_->setup().samples_per_rank(); }
 
-std::vector<double> Engine::gather_losses() {
-  const std::span<const double> own = stage_->sample_losses();
-  // Every stage knows the number: it is the number of samples that was fed to it.
-  std::int64_t count = static_cast<std::int64_t>(own.size());
+template <class Number>
+std::vector<Number> Engine::gather_last(std::span<const Number> own) {
+  auto count = static_cast<std::int64_t>(own.size());
   const int last = groups_.pipeline->size() - 1;
   groups_.pipeline->broadcast(std::as_writable_bytes(std::span(&count, 1)), last);
   const auto ranks = static_cast<std::size_t>(groups_.data->size());
-  std::vector<double> all(static_cast<std::size_t>(count) * ranks);
+  std::vector<Number> all(static_cast<std::size_t>(count) * ranks);
   if (at_.pipeline == last) {
     std::copy(own.begin(), own.end(), all.begin() + groups_.data->rank() * count);
     groups_.data->all_gather(std::as_writable_bytes(std::span(all)));
@@ -70,6 +83,8 @@ std::vector<double> Engine::gather_losses() {
   groups_.pipeline->broadcast(std::as_writable_bytes(std::span(all)), last);
   return all;
 }
+
+std::vector<float> Engine::gather(std::span<const float> own) { return gather_last(own); }
 
 StepReport Engine::train_step(std::int64_t step, const model::Batch& batch, bool stop_requested) {
   const auto tokens = static_cast<double>(job_.train.global_batch * job_.train.sequence_length);
@@ -88,7 +103,7 @@ StepReport Engine::train_step(std::int64_t step, const model::Batch& batch,
   StepReport report;
   report.max_live = parallel::run_schedule(schedule_, *stage_, *groups_.pipeline).max_live;
   stage_->finish();
-  const std::vector<double> losses = gather_losses();
+  report.sample_losses = gather_last(stage_->sample_losses());
   optimizer_->reduce_gradients();
   const model::NormPart part = optimizer_->norm_part();
 
@@ -113,9 +128,10 @@ StepReport Engine::train_step(std::int64_t step, const model::Batch& batch,
     if (shared[digits + r] != 0) report.nonfinite_rank = static_cast<int>(r);
   }
   double loss = 0.0;
-  for (const double sample : losses) loss += sample;
+  for (const double sample : report.sample_losses) loss += sample;
   report.loss = loss / divisor;
-  report.learning_rate = model::learning_rate(learning_rate_schedule(job_), step);
+  report.learning_rate =
+      model::learning_rate(learning_rate_schedule(job_, options_.learning_rate), step);
   report.applied = report.nonfinite_rank < 0;
   if (report.applied) optimizer_->apply(report.learning_rate, report.grad_norm);
   return report;
@@ -130,7 +146,7 @@ std::vector<double> Engine::evaluate(const model::Batch& batch,
   parallel::run_schedule(
       parallel::make_forward_schedule(at_.pipeline, job_.parallel.layout.pipeline, micro_batches),
       *stage_, *groups_.pipeline);
-  return gather_losses();
+  return gather_last(stage_->sample_losses());
 }
 
 }  // namespace talaria::worker

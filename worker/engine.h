@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -39,13 +40,23 @@ struct StepReport {
   int nonfinite_rank = -1;  // the first rank that saw it
   bool stop = false;        // some rank was asked to stop
   int max_live = 0;         // micro-batches this rank held at once
+  std::vector<double> sample_losses;      // of the global batch, by index
   std::map<std::string, double> metrics;  // further numbers, by their names in metrics.jsonl
+};
+
+// What one of a job's models is, where it is not the job's only one.
+struct EngineOptions {
+  model::HeadKind head = model::HeadKind::kLanguageModel;
+  bool frozen = false;         // only evaluates: no gradients, no optimizer
+  std::int64_t rows = 0;       // of a training step, all data ranks; 0: job.step_rows()
+  double learning_rate = 0.0;  // peak; 0: optimizer.learning_rate
 };
 
 class Engine {
  public:
   // `groups` and `pool` must outlive the engine. Collective over the world.
-  Engine(const launch::Job& job, int rank, Groups& groups, ThreadPool& pool);
+  Engine(const launch::Job& job, int rank, Groups& groups, ThreadPool& pool,
+         const EngineOptions& options = {});
 
   // Step `step` (from 0). `batch`: this data rank's samples_per_rank() samples, the first being
   // global sample first_sample(). Collective over the world.
@@ -63,19 +74,27 @@ class Engine {
   std::vector<double> evaluate(const model::Batch& batch,
                                const model::PassObjective& objective = {});
 
+  // What the last stage of every data rank holds, one number of each token or sample of its batch
+  // (stage().token_nll(), for example; empty elsewhere), laid end to end by data rank: the same on
+  // all ranks. Collective over the world.
+  std::vector<float> gather(std::span<const float> own);
+
   // Index in the step's global batch of this data rank's first sample.
   std::int64_t first_sample() const;
 
   model::GptStage& stage() { return *stage_; }
+  // Not of a frozen model.
   model::Optimizer& optimizer() { return *optimizer_; }
   Groups& groups() { return groups_; }
   const parallel::Coordinate& at() const { return at_; }
   std::uint64_t matmul_flops() const { return matmul_flops_; }
 
  private:
-  std::vector<double> gather_losses();
+  template <class Number>
+  std::vector<Number> gather_last(std::span<const Number> own);
 
   launch::Job job_;
+  EngineOptions options_;
   parallel::Coordinate at_;
   Groups& groups_;
   std::uint64_t matmul_flops_ = 0;
@@ -84,6 +103,7 @@ class Engine {
   parallel::Schedule schedule_;
 };
 
-model::LearningRateSchedule learning_rate_schedule(const launch::Job& job);
+// `peak` in the place of optimizer.learning_rate, the end of the decay in proportion; 0: as it is.
+model::LearningRateSchedule learning_rate_schedule(const launch::Job& job, double peak = 0.0);
 
 }  // namespace talaria::worker

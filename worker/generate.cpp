@@ -2,178 +2,244 @@
 #include "worker/generate.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <filesystem>
-#include <numeric>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <boost/json.hpp>
 
 #include "cluster/base/error.h"
-#include "cluster/base/log.h"
-#include "launch/job.h"
-#include "model/gpt_stage.h"
-#include "parallel/communicator.h"
-#include "storage/checkpoint/reader.h"
-#include "storage/checkpoint/verify.h"
-#include "storage/text/tokenizer.h"
-#include "worker/checkpointing.h"
+#include "worker/exchange.h"
+#include "worker/inference_model.h"
+#include "worker/prompt_file.h"
+#include "worker/text_stream.h"
 
 namespace talaria::worker {
 namespace {
 
-namespace fs = std::filesystem;
-
 struct GenerateOptions {
-  fs::path run_directory;
-  fs::path checkpoint;
-  fs::path tokenizer;
+  InferenceOptions model;
   std::string prompt;
+  std::filesystem::path prompts;
   std::int64_t tokens = 200;
-  double temperature = 0.8;
-  std::int64_t top_k = 40;
-  std::uint64_t seed = 1;
-  int threads = 0;
+  std::int64_t slots = 8;
+  model::SamplerOptions sampler = {.temperature = 0.8, .top_k = 40};
+  bool json = false;
 };
 
-fs::path choose_checkpoint(const GenerateOptions& options, ThreadPool& pool) {
-  if (!options.checkpoint.empty()) return options.checkpoint;
-  const fs::path root = options.run_directory / "checkpoints";
-  const storage::Restored restored = storage::find_restorable(root, pool);
-  for (const storage::Skipped& each : restored.skipped) {
-    log_warning("{}: {}", each.path.string(), each.reason);
-  }
-  if (!restored.checkpoint) {
-    fail_usage("{}: no checkpoint that verifies; train first, or name one with --checkpoint",
-               root.string());
-  }
-  return restored.checkpoint->path;
-}
+// A prompt on its way to all its tokens.
+struct Work {
+  std::string prompt;
+  std::vector<std::int32_t> ids;  // the prompt's, then the drawn
+  std::size_t drawn = 0;
+  bool stopped = false;
 
-model::StageSetup single_rank_setup(const launch::Job& job, std::int64_t wanted_length) {
-  model::StageSetup setup;
-  setup.config = job.model;
-  setup.last_layer = job.model.layers;
-  // The forward pass is as long as it must be: prompt and answer, at most the context.
-  setup.length = std::min(wanted_length, job.model.context);
-  return setup;
-}
-
-// Draws from softmax(logits / temperature) over the top_k largest. A pure function of (seed,
-// position): Philox word 0 of (position, 0, 0, 0).
-std::int32_t sample(const std::vector<float>& logits, const GenerateOptions& options,
-                    std::int64_t position) {
-  std::vector<std::int32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  const auto kept = options.temperature == 0.0 ? 1
-                    : options.top_k == 0
-                        ? order.size()
-                        : std::min(order.size(), static_cast<std::size_t>(options.top_k));
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(),
-                    [&](std::int32_t a, std::int32_t b) {
-                      const float x = logits[static_cast<std::size_t>(a)];
-                      const float y = logits[static_cast<std::size_t>(b)];
-                      return x != y ? x > y : a < b;
-                    });
-  if (kept == 1) return order[0];
-  std::vector<double> weights(kept);
-  const double top = logits[static_cast<std::size_t>(order[0])];
-  for (std::size_t i = 0; i < kept; ++i) {
-    weights[i] = std::exp((logits[static_cast<std::size_t>(order[i])] - top) / options.temperature);
+  bool ended(std::int64_t tokens) const {
+    return stopped || static_cast<std::int64_t>(drawn) == tokens;
   }
-  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
-  const model::PhiloxBlock words =
-      model::philox4x32({static_cast<std::uint32_t>(position), 0, 0, 0}, options.seed);
-  double left = static_cast<double>(words[0]) * 0x1p-32 * total;
-  for (std::size_t i = 0; i < kept; ++i) {
-    left -= weights[i];
-    if (left < 0.0) return order[i];
-  }
-  return order[kept - 1];
-}
+};
 
-int generate(const GenerateOptions& options) {
-  const int threads = options.threads > 0
-                          ? options.threads
-                          : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  ThreadPool pool(threads);
-  const fs::path checkpoint = choose_checkpoint(options, pool);
-  const TrainingState state = read_training_state(checkpoint);
-  const launch::Job job =
-      launch::parse_job(ConfigFile::parse(state.job_toml, (checkpoint / "manifest.json").string()));
-  const fs::path folder =
-      options.tokenizer.empty() ? fs::path(job.data.tokenizer) : options.tokenizer;
-  const storage::Tokenizer tokenizer = storage::Tokenizer::load(folder);
-  if (tokenizer.vocab_size() > job.model.vocab) {
-    fail_usage(
-        "{}: {} tokens, but the model of {} knows {}; name the tokenizer it was trained with",
-        folder.string(), tokenizer.vocab_size(), checkpoint.string(), job.model.vocab);
+// Prints on the leading rank: one prompt as it comes, several each when it has ended, in order.
+class Printer {
+ public:
+  Printer(const GenerateOptions& options, InferenceModel& model, const std::vector<Work>& all)
+      : options_(options), model_(model), all_(all), streams_(!options.json && all.size() == 1) {
+    if (streams_) write(all[0].prompt);
   }
-  std::vector<std::int32_t> ids = tokenizer.encode(options.prompt);
-  // An empty prompt is the beginning of a document.
-  if (ids.empty()) ids.push_back(tokenizer.end_of_text());
-  const auto wanted = static_cast<std::int64_t>(ids.size()) + options.tokens;
-  const auto single = parallel::make_single_communicator();
-  model::Stream stream;
-  stream.pool = &pool;
-  stream.split_products = true;
-  model::GptStage stage(single_rank_setup(job, wanted), *single, stream);
-  const storage::CheckpointReader reader(checkpoint);
-  reader.read("param", stage.parameters().weight_boxes());
 
-  std::fputs(options.prompt.c_str(), stdout);
-  const auto window = static_cast<std::size_t>(stage.setup().length);
-  for (std::int64_t i = 0; i < options.tokens; ++i) {
-    const std::size_t from = ids.size() > window ? ids.size() - window : 0;
-    std::vector<float> logits = stage.next_logits(std::span(ids).subspan(from));
-    logits.resize(static_cast<std::size_t>(tokenizer.vocab_size()));
-    const std::int32_t id = sample(logits, options, i);
-    if (id == tokenizer.end_of_text()) break;
-    ids.push_back(id);
-    const std::string_view bytes = tokenizer.bytes_of(id);
-    std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+  void token(std::int32_t id) {
+    if (streams_ && id != model_.tokenizer().end_of_text()) {
+      write(stream_.push(model_.tokenizer().bytes_of(id)));
+    }
+  }
+
+  // Some prompts may have ended.
+  void flush() {
+    for (; next_ < all_.size() && all_[next_].ended(options_.tokens); ++next_) {
+      if (streams_) {
+        write("\n");
+      } else {
+        write(options_.json ? json_of(all_[next_])
+                            : all_[next_].prompt + text_of(all_[next_]) + "\n\n");
+      }
+    }
+  }
+
+ private:
+  void write(const std::string& text) const {
+    if (!model_.leads()) return;
+    std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
   }
-  std::fputs("\n", stdout);
+
+  std::vector<std::int32_t> drawn_of(const Work& work) const {
+    return {work.ids.end() - static_cast<std::ptrdiff_t>(work.drawn), work.ids.end()};
+  }
+
+  std::string text_of(const Work& work) const {
+    TextStream stream;
+    std::string text;
+    for (const std::int32_t id : drawn_of(work)) {
+      if (id != model_.tokenizer().end_of_text()) {
+        text += stream.push(model_.tokenizer().bytes_of(id));
+      }
+    }
+    return text;
+  }
+
+  std::string json_of(const Work& work) const {
+    boost::json::array ids;
+    for (const std::int32_t id : drawn_of(work)) ids.push_back(id);
+    return boost::json::serialize(boost::json::object{{"prompt", work.prompt},
+                                                      {"text", text_of(work)},
+                                                      {"tokens", std::move(ids)},
+                                                      {"stopped", work.stopped}}) +
+           "\n";
+  }
+
+  const GenerateOptions& options_;
+  InferenceModel& model_;
+  const std::vector<Work>& all_;
+  bool streams_;
+  TextStream stream_;
+  std::size_t next_ = 0;
+};
+
+std::vector<Work> read_work(const GenerateOptions& options, const InferenceModel& model) {
+  std::vector<std::string> prompts = {options.prompt};
+  if (!options.prompts.empty()) prompts = read_prompts(options.prompts);
+  std::vector<Work> all;
+  for (std::string& prompt : prompts) {
+    Work work;
+    work.ids = model.tokenizer().encode(prompt);
+    // An empty prompt is the beginning of a document.
+    if (work.ids.empty()) work.ids.push_back(model.tokenizer().end_of_text());
+    if (const auto count = static_cast<std::int64_t>(work.ids.size());
+        count >= model.job().model.context) {
+      fail_usage("prompt {}: {} tokens leave no room in the model's context of {}; shorten it",
+                 all.size() + 1, count, model.job().model.context);
+    }
+    work.prompt = std::move(prompt);
+    all.push_back(std::move(work));
+  }
+  return all;
+}
+
+// Continues what has not ended within one context. A text that has filled it goes on from its last
+// half.
+void run_window(const GenerateOptions& options, model::Generator& generator,
+                const InferenceModel& model, std::uint64_t window, std::vector<Work>& all,
+                Printer& printer) {
+  std::vector<model::Prompt> prompts;
+  std::vector<std::size_t> of_work;
+  model::GenerationOptions generation;
+  generation.sampler = options.sampler;
+  generation.max_tokens = options.tokens;
+  generation.stop_ids = {model.tokenizer().end_of_text()};
+  generation.vocab = model.tokenizer().vocab_size();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Work& work = all[i];
+    if (work.ended(options.tokens)) continue;
+    model::Prompt prompt;
+    const std::int64_t keep = model.job().model.context / 2;
+    const auto count = static_cast<std::int64_t>(work.ids.size());
+    prompt.ids.assign(window == 0 || count <= keep ? work.ids.begin() : work.ids.end() - keep,
+                      work.ids.end());
+    prompt.key = i | window << 32;
+    prompts.push_back(std::move(prompt));
+    of_work.push_back(i);
+    generation.max_tokens =
+        std::min(generation.max_tokens, options.tokens - static_cast<std::int64_t>(work.drawn));
+  }
+  generator.generate(prompts, generation, [&](std::size_t prompt, std::int32_t id) {
+    Work& work = all[of_work[prompt]];
+    work.ids.push_back(id);
+    ++work.drawn;
+    work.stopped = id == model.tokenizer().end_of_text();
+    printer.token(id);
+    if (work.ended(options.tokens)) printer.flush();
+  });
+}
+
+int generate(const GenerateOptions& options, parallel::Process* process) {
+  int code = kExitDone;
+  const std::unique_ptr<InferenceModel> model = InferenceModel::open(process, options.model, code);
+  if (!model) return code;
+  std::vector<Work> all;
+  code = agree(*model->groups().world, [&] { all = read_work(options, *model); });
+  if (code != kExitDone) return code;
+  model::Generator generator =
+      model->make_generator(std::min(options.slots, static_cast<std::int64_t>(all.size())));
+  Printer printer(options, *model, all);
+  const auto unfinished = [&](const Work& work) { return !work.ended(options.tokens); };
+  for (std::uint64_t window = 0; std::any_of(all.begin(), all.end(), unfinished); ++window) {
+    run_window(options, generator, *model, window, all, printer);
+  }
   return kExitDone;
+}
+
+void add_options(CLI::App& app, GenerateOptions& options) {
+  auto* run = app.add_option("--run-dir", options.model.run_directory,
+                             "a run: its newest valid checkpoint");
+  auto* checkpoint =
+      app.add_option("--checkpoint", options.model.checkpoint, "a checkpoint folder");
+  run->excludes(checkpoint);
+  app.add_option("--tokenizer", options.model.tokenizer,
+                 "tokenizer folder; default: the job file's");
+  auto* prompt =
+      app.add_option("--prompt", options.prompt, "text to continue; empty: a new document");
+  app.add_option("--prompts", options.prompts,
+                 "many: a .jsonl file with \"prompt\" in each line, or a text file of lines")
+      ->excludes(prompt);
+  app.add_flag("--json", options.json, "a line of JSON a prompt: prompt, text, tokens, stopped");
+  app.add_option("--tokens", options.tokens, "most tokens to generate, of each prompt")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--temperature", options.sampler.temperature, "0: always the likeliest token")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  app.add_option("--top-k", options.sampler.top_k, "draw from the k likeliest; 0: from all")
+      ->check(CLI::Range(0, 1 << 30))
+      ->capture_default_str();
+  app.add_option("--top-p", options.sampler.top_p,
+                 "and from the fewest whose probabilities reach p; 1: from all")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->capture_default_str();
+  app.add_option("--seed", options.sampler.seed, "the same seed draws the same text")
+      ->capture_default_str();
+  app.add_option("--batch", options.slots, "prompts continued at once; changes no text")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_option("--tensor", options.model.layout.tensor, "ranks that share each layer")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_option("--pipeline", options.model.layout.pipeline,
+                 "ranks that share the layers out; start with mpirun -n TENSOR*PIPELINE")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_option("--threads", options.model.threads, "of each rank; default: its share of cores")
+      ->check(CLI::Range(1, 4096));
 }
 
 }  // namespace
 
-int generate_command(int argc, char** argv) {
+int generate_command(int argc, char** argv, bool under_mpirun) {
   GenerateOptions options;
-  CLI::App app("Continues a prompt with the model of a checkpoint. The text goes to stdout.",
+  CLI::App app("Continues prompts with the model of a checkpoint. The text goes to stdout.",
                argv[0]);
-  auto* run =
-      app.add_option("--run-dir", options.run_directory, "a run: its newest valid checkpoint");
-  auto* checkpoint = app.add_option("--checkpoint", options.checkpoint, "a checkpoint folder");
-  run->excludes(checkpoint);
-  app.add_option("--tokenizer", options.tokenizer, "tokenizer folder; default: the job file's");
-  app.add_option("--prompt", options.prompt, "text to continue; empty: a new document");
-  app.add_option("--tokens", options.tokens, "most tokens to generate")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  app.add_option("--temperature", options.temperature, "0: always the likeliest token")
-      ->check(CLI::Range(0.0, 100.0))
-      ->capture_default_str();
-  app.add_option("--top-k", options.top_k, "draw from the k likeliest; 0: from all")
-      ->check(CLI::Range(0, 1 << 30))
-      ->capture_default_str();
-  app.add_option("--seed", options.seed, "the same seed draws the same text")
-      ->capture_default_str();
-  app.add_option("--threads", options.threads, "default: all cores")->check(CLI::Range(1, 4096));
+  add_options(app, options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitDone : kExitUsage;
   }
-  if (run->count() + checkpoint->count() == 0) {
+  if (options.model.run_directory.empty() && options.model.checkpoint.empty()) {
     fail_usage("{}: name a run with --run-dir or a checkpoint with --checkpoint", argv[0]);
   }
-  return generate(options);
+  if (!under_mpirun && options.model.layout.world_size() == 1) return generate(options, nullptr);
+  parallel::Process process;
+  return process.run([&] { return generate(options, &process); });
 }
 
 }  // namespace talaria::worker

@@ -24,6 +24,7 @@
 #include "storage/checkpoint/crash_point.h"
 #include "storage/text/data_command.h"
 #include "worker/generate.h"
+#include "worker/hugging_face_command.h"
 #include "worker/preparation.h"
 #include "worker/probe.h"
 #include "worker/reporter.h"
@@ -38,8 +39,8 @@ namespace {
 constexpr const char* kHelp =
     "talaria-worker --job JOB.toml       run a job; start it with mpirun -n RANKS\n"
     "talaria-worker data ...             prepare, encode, decode, inspect text; chat\n"
-    "talaria-worker checkpoint ...       list, show, verify\n"
-    "talaria-worker generate ...         continue a prompt with a checkpoint\n"
+    "talaria-worker checkpoint ...       list, show, verify, import, export\n"
+    "talaria-worker generate ...         continue prompts with a checkpoint\n"
     "talaria-worker summary --run-dir D  what a run has reached\n"
     "talaria-worker --probe              what this build and its libraries find here, as JSON\n"
     "Each knows --help. Exit codes: 0 done, 1 failed, 2 wrong usage or invalid job file, 75 "
@@ -242,8 +243,12 @@ int run(int argc, char** argv) {
   rest.push_back(nullptr);
   const int count = argc - 1;
   if (command == "data") return storage::data_command(count, rest.data());
-  if (command == "checkpoint") return storage::checkpoint_command(count, rest.data());
-  if (command == "generate") return generate_command(count, rest.data());
+  if (command == "checkpoint") {
+    return storage::checkpoint_command(count, rest.data(), exchange_verbs());
+  }
+  if (command == "generate") {
+    return generate_command(count, rest.data(), !read_environment().world.empty());
+  }
   if (command == "summary") return summary_command(count, rest.data());
   if (!command.starts_with("-")) {
     fail_usage("talaria-worker: {}: unknown command; see talaria-worker --help", command);

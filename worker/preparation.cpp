@@ -185,7 +185,7 @@ int check_job(const TrainOptions& options) {
     } else {
       check_starts(job);
     }
-    const std::unique_ptr<Task> task = make_task(job);
+    const std::unique_ptr<Task> task = make_task(job, true);
     if (state) {
       check_same_data(options, run_path, state->data_fingerprint, task->data_fingerprint());
     }

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include <boost/json.hpp>
+
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
@@ -20,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kScalarHead = "value_head.";
+constexpr const char* kScalarHeadWeight = "value_head.weight";
 
 fs::path newest_of_run(const std::string& start, const fs::path& folder, ThreadPool& pool) {
   if (const auto artifact = launch::read_artifact(folder)) {
@@ -39,6 +42,34 @@ fs::path newest_of_run(const std::string& start, const fs::path& folder, ThreadP
         in_quotes(start), (folder / "checkpoints").string());
   }
   return found.checkpoint->path;
+}
+
+// The group with the weights that a checkpoint hands on.
+std::string weights_group(const storage::CheckpointReader& reader) {
+  return reader.find(kAveragedGroup, "ln_f.weight") != nullptr ? kAveragedGroup : "param";
+}
+
+// The engine's weights, without a scalar head that is to be trained and that the checkpoint lacks.
+std::vector<parallel::NamedBox> boxes_in(const storage::CheckpointReader& reader, Engine& engine,
+                                         StartUse use) {
+  std::vector<parallel::NamedBox> boxes = engine.stage().parameters().weight_boxes();
+  if (use == StartUse::kFrozen) return boxes;
+  std::erase_if(boxes, [&](const parallel::NamedBox& box) {
+    return box.tensor.starts_with(kScalarHead) && reader.find("param", box.tensor) == nullptr;
+  });
+  return boxes;
+}
+
+// A checkpoint that says what tokenizer it was trained with must have been trained with this one.
+void check_tokenizer(const Origin& origin, const std::string& meta_json,
+                     const TaskResources& resources) {
+  const boost::json::value meta = boost::json::parse(meta_json);
+  const auto* tokenizer = meta.as_object().if_contains("tokenizer");
+  if (tokenizer == nullptr || tokenizer->as_string() == resources.tokenizer) return;
+  fail_usage(
+      "start.{}: {} was trained with another tokenizer ({}, the job's is {}); name a model of "
+      "the same tokenizer, or its tokenizer as data.tokenizer",
+      origin.role, origin.checkpoint, std::string(tokenizer->as_string()), resources.tokenizer);
 }
 
 // A key of [start] and its value.
@@ -144,6 +175,9 @@ void check_starts(const launch::Job& job) {
     try {
       const auto [checkpoint, manifest] = look_at(start);
       check_shape(manifest, checkpoint, job.model);
+      if (role == "reward") {
+        check_tensor(manifest, checkpoint, kScalarHeadWeight, {1, job.model.hidden});
+      }
     } catch (const UsageError& error) {
       fail_usage("start.{}: {}", role, error.what());
     }
@@ -168,9 +202,9 @@ void check_origins(const launch::Job& job, const fs::path& run_path,
   }
 }
 
-void load_start(const std::string& role, const std::string& start, StartUse use,
-                const TaskResources& resources, Engine& engine) {
-  if (start.empty() || (use == StartUse::kTrained && resources.resumes)) return;
+fs::path load_start(const std::string& role, const std::string& start, StartUse use,
+                    const TaskResources& resources, Engine& engine) {
+  if (start.empty() || (use == StartUse::kTrained && resources.resumes)) return {};
   parallel::Communicator& world = *resources.groups.world;
   Origin origin;
   origin.role = role;
@@ -184,21 +218,26 @@ void load_start(const std::string& role, const std::string& start, StartUse use,
     origin.step = reader.manifest().step;
     origin.weights_hash = reader.manifest().weights_hash;
     check_same(origin, resources);
-    std::vector<parallel::NamedBox> boxes = engine.stage().parameters().weight_boxes();
-    std::erase_if(boxes, [&](const parallel::NamedBox& box) {
-      return box.tensor.starts_with(kScalarHead) && reader.find("param", box.tensor) == nullptr;
-    });
+    check_tokenizer(origin, reader.manifest().meta_json, resources);
+    const auto boxes = boxes_in(reader, engine, use);
     check_shape(reader.manifest(), origin.checkpoint, engine.stage().setup().config);
     for (const parallel::NamedBox& box : boxes) {
       check_tensor(reader.manifest(), origin.checkpoint, box.tensor, box.global);
     }
-    reader.read("param", boxes);
+    reader.read(weights_group(reader), boxes);
   });
   if (world.rank() == 0) {
     log_info("start.{}: {} (step {}, weights {})", role, origin.checkpoint, origin.step,
              origin.weights_hash);
   }
+  fs::path checkpoint = origin.checkpoint;
   if (!resources.resumes) resources.origins.push_back(std::move(origin));
+  return checkpoint;
+}
+
+void read_start(const fs::path& checkpoint, Engine& engine) {
+  const storage::CheckpointReader reader(checkpoint);
+  reader.read(weights_group(reader), boxes_in(reader, engine, StartUse::kFrozen));
 }
 
 }  // namespace talaria::worker

@@ -109,11 +109,12 @@ void Trainer::build() {
   peak_ = peaks[0];
   groups_ = make_groups();
   state_.data_fingerprint = task_->data_fingerprint();
+  state_.tokenizer = task_->tokenizer();
   state_.job_toml = job_.effective_toml;
   const bool resumes = !start_.restored_from.empty();
   if (resumes) state_.origins = read_training_state(start_.restored_from).origins;
-  task_->build(
-      {process_.rank(), groups_, *pool_, reporter_, start_.run_path, resumes, state_.origins});
+  task_->build({process_.rank(), groups_, *pool_, reporter_, start_.run_path, state_.tokenizer,
+                resumes, state_.origins});
 }
 
 void Trainer::restore() {
@@ -285,7 +286,7 @@ int Trainer::run() {
     return kExitDone;
   }
   const int opened = agree(*groups_.world, [this] {
-    task_ = make_task(job_);
+    task_ = make_task(job_, leads_);
     if (!start_.found) return;
     check_same_data(options_, start_.run_path, start_.found->state.data_fingerprint,
                     task_->data_fingerprint());

@@ -32,7 +32,9 @@ const std::vector<Foreign>& worker_commands() {
       {"data",
        "Prepare, encode, decode and inspect text and chat data.",
        {"prepare", "encode", "decode", "inspect", "chat"}},
-      {"checkpoint", "List, show and verify checkpoints.", {"list", "show", "verify"}},
+      {"checkpoint",
+       "List, show, verify, import and export checkpoints.",
+       {"list", "show", "verify", "import", "export"}},
       {"generate", "Continue a prompt with a checkpoint.", {}},
       {"summary", "Tell what a run has reached.", {}}};
   return commands;

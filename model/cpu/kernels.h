@@ -13,6 +13,7 @@ namespace talaria::model::cpu {
 void matmul_nt(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c);
 void matmul_nn(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c);
 void matmul_tn_add(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c);
+void matmul_rows(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c);
 void tree_sum_shards(const Stream& stream, TensorView partial, TensorView out);
 void add_bias(const Stream& stream, TensorView x, ConstTensorView bias);
 void add_bias_backward(const Stream& stream, ConstTensorView dy, TensorView dbias);
@@ -36,6 +37,9 @@ void attention(const Stream& stream, ConstTensorView qkv, IdView starts,
 void attention_backward(const Stream& stream, ConstTensorView dy, ConstTensorView qkv,
                         IdView starts, ConstTensorView y, ConstTensorView lse,
                         const AttentionShape& shape, const Dropout& dropout, TensorView dqkv);
+void cached_attention(const Stream& stream, ConstTensorView qkv, IdView slots, IdView positions,
+                      std::int64_t heads, std::int64_t head_size, TensorView keys,
+                      TensorView values, TensorView y);
 void embed(const Stream& stream, IdView ids, ConstTensorView table, std::int64_t first_row,
            TensorView y);
 void embed_backward(const Stream& stream, IdView ids, ConstTensorView dy, std::int64_t first_row,
@@ -51,6 +55,11 @@ void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targ
                             ConstTensorView lse, std::int64_t first_row, std::int64_t vocab,
                             ConstTensorView scales, ConstTensorView entropies,
                             ConstTensorView entropy_scales);
+void row_dots(const Stream& stream, ConstTensorView x, ConstTensorView weight, ConstTensorView bias,
+              TensorView y);
+void row_dots_backward(const Stream& stream, ConstTensorView dy, ConstTensorView x,
+                       ConstTensorView weight, std::int64_t length, TensorView dx,
+                       TensorView weight_sums, TensorView bias_sums);
 void adamw(const Stream& stream, const AdamW& config, TensorView weight, ConstTensorView gradient,
            TensorView m, TensorView v);
 void row_sums_of_squares(const Stream& stream, ConstTensorView x, Tensor<double> sums);

@@ -126,4 +126,44 @@ void attention_backward(In dy, In qkv, IdView starts, In y, In lse, const Attent
   });
 }
 
+void cached_attention(In qkv, IdView slots, IdView positions, std::int64_t heads,
+                      std::int64_t head_size, Out keys, Out values, Out y) {
+  const std::int64_t rows = qkv.dim(1);
+  const std::int64_t all_heads = qkv.dim(0) * heads;
+  std::vector<double> p(static_cast<std::size_t>(keys.dim(2)));
+  for (std::int64_t unit = 0; unit < all_heads * rows; ++unit) {
+    const std::int64_t head = unit / rows;
+    const std::int64_t row = unit % rows;
+    const std::int64_t width = heads * head_size;
+    const double* q = qkv.data + (head / heads * rows + row) * 3 * width + head % heads * head_size;
+    const std::int64_t cache = (slots.data[row] * all_heads + head) * keys.dim(2) * keys.dim(3);
+    const std::int64_t last = positions.data[row];
+    for (std::int64_t i = 0; i < head_size; ++i) {
+      keys.data[cache + last * keys.dim(3) + i] = q[width + i];
+      values.data[cache + last * keys.dim(3) + i] = q[2 * width + i];
+    }
+    double maximum = -std::numeric_limits<double>::infinity();
+    for (std::int64_t t = 0; t <= last; ++t) {
+      double sum = 0.0;
+      for (std::int64_t i = 0; i < head_size; ++i) {
+        sum += q[i] * keys.data[cache + t * keys.dim(3) + i];
+      }
+      p[static_cast<std::size_t>(t)] = sum / std::sqrt(static_cast<double>(head_size));
+      maximum = std::max(maximum, p[static_cast<std::size_t>(t)]);
+    }
+    double total = 0.0;
+    for (std::int64_t t = 0; t <= last; ++t) {
+      p[static_cast<std::size_t>(t)] = std::exp(p[static_cast<std::size_t>(t)] - maximum);
+      total += p[static_cast<std::size_t>(t)];
+    }
+    for (std::int64_t i = 0; i < head_size; ++i) {
+      double sum = 0.0;
+      for (std::int64_t t = 0; t <= last; ++t) {
+        sum += p[static_cast<std::size_t>(t)] / total * values.data[cache + t * keys.dim(3) + i];
+      }
+      y.data[(head / heads * rows + row) * width + head % heads * head_size + i] = sum;
+    }
+  }
+}
+
 }  // namespace talaria::model::ref

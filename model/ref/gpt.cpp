@@ -24,9 +24,10 @@ struct Block {
 
 class Pass {
  public:
-  Pass(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch)
-      : config_(config), parameters_(parameters), batch_(batch) {
-    for (const auto& [name, count] : gpt_tensors(config)) {
+  Pass(const GptConfig& config, HeadKind head, const NamedTensors& parameters,
+       const GptBatch& batch)
+      : config_(config), head_(head), parameters_(parameters), batch_(batch) {
+    for (const auto& [name, count] : gpt_tensors(config, head)) {
       TALARIA_CHECK(parameters.at(name).size() == static_cast<std::size_t>(count), "{}", name);
     }
     for (std::int64_t i = 0; i < rows(); ++i) {
@@ -36,6 +37,7 @@ class Pass {
   }
 
   double forward(const TokenLoss& loss);
+  double forward(const ValueLoss& loss);
   NamedTensors backward();
 
  private:
@@ -101,13 +103,18 @@ class Pass {
   Values backward_block(std::int64_t layer, const Values& dy, NamedTensors& gradients) const;
   Values backward_mlp(std::int64_t layer, const Values& dy, NamedTensors& gradients) const;
 
+  // Up to ln_f's output, and back from its gradient.
+  void forward_body();
+  NamedTensors backward_body(const Values& dnormed, NamedTensors gradients);
+
   const GptConfig& config_;
+  HeadKind head_;
   const NamedTensors& parameters_;
   const GptBatch& batch_;
   std::vector<std::int32_t> positions_;  // in their segments
   std::vector<Block> blocks_;
   Values last_, normed_, mean_, rstd_, logits_, lse_;
-  Values entropy_, d_nll_, d_entropy_;
+  Values entropy_, d_nll_, d_entropy_, d_values_;
 };
 
 Values Pass::forward_block(std::int64_t layer, Values x) {
@@ -198,7 +205,7 @@ Values Pass::backward_block(std::int64_t layer, const Values& dy, NamedTensors& 
   return dx;
 }
 
-double Pass::forward(const TokenLoss& loss) {
+void Pass::forward_body() {
   const std::int64_t c = hidden();
   Values x = zeros(rows() * c);
   embed(ids(batch_.tokens.inputs), {parameter("tok_embed").data(), {config_.vocab, c}}, 0,
@@ -211,7 +218,11 @@ double Pass::forward(const TokenLoss& loss) {
   }
   last_ = std::move(x);
   normed_ = normalise(last_, "ln_f", mean_, rstd_);
-  logits_ = linear(normed_, parameter("tok_embed"), c, config_.vocab);
+}
+
+double Pass::forward(const TokenLoss& loss) {
+  forward_body();
+  logits_ = linear(normed_, parameter("tok_embed"), hidden(), config_.vocab);
   Values stats = zeros(rows() * 4);
   Values nll = zeros(rows());
   for (Values* of : {&lse_, &entropy_, &d_nll_, &d_entropy_}) *of = zeros(rows());
@@ -221,16 +232,38 @@ double Pass::forward(const TokenLoss& loss) {
   return loss(nll, entropy_, d_nll_, d_entropy_);
 }
 
+double Pass::forward(const ValueLoss& loss) {
+  forward_body();
+  Values values = zeros(rows());
+  d_values_ = zeros(rows());
+  row_dots(tokens(normed_, hidden()), vector(parameter("value_head.weight")),
+           vector(parameter("value_head.bias")), vector(values));
+  return loss(values, d_values_);
+}
+
 NamedTensors Pass::backward() {
   const std::int64_t c = hidden();
   NamedTensors gradients;
-  for (const auto& [name, count] : gpt_tensors(config_)) gradients[name] = zeros(count);
+  for (const auto& [name, count] : gpt_tensors(config_, head_)) gradients[name] = zeros(count);
+  if (head_ == HeadKind::kScalar) {
+    Values dnormed = zeros(rows() * c);
+    row_dots_backward(vector(std::as_const(d_values_)), tokens(std::as_const(normed_), c),
+                      vector(parameter("value_head.weight")), length(), tokens(dnormed, c),
+                      row(gradients["value_head.weight"]), row(gradients["value_head.bias"]));
+    return backward_body(dnormed, std::move(gradients));
+  }
   Values dlogits = logits_;
   cross_entropy_backward({dlogits.data(), {1, rows(), config_.vocab}}, ids(batch_.tokens.targets),
-                         vector(lse_), 0, config_.vocab, vector(std::as_const(d_nll_)),
-                         vector(std::as_const(entropy_)), vector(std::as_const(d_entropy_)));
+                         vector(std::as_const(lse_)), 0, config_.vocab,
+                         vector(std::as_const(d_nll_)), vector(std::as_const(entropy_)),
+                         vector(std::as_const(d_entropy_)));
   const Values dnormed = linear_backward(dlogits, normed_, parameter("tok_embed"), c, config_.vocab,
                                          gradients["tok_embed"]);
+  return backward_body(dnormed, std::move(gradients));
+}
+
+NamedTensors Pass::backward_body(const Values& dnormed, NamedTensors gradients) {
+  const std::int64_t c = hidden();
   Values dx = zeros(rows() * c);
   normalise_backward(dnormed, last_, "ln_f", mean_, rstd_, dx, gradients);
   for (std::int64_t layer = config_.layers - 1; layer >= 0; --layer) {
@@ -246,12 +279,16 @@ NamedTensors Pass::backward() {
 
 }  // namespace
 
-std::map<std::string, std::int64_t> gpt_tensors(const GptConfig& config) {
+std::map<std::string, std::int64_t> gpt_tensors(const GptConfig& config, HeadKind head) {
   const std::int64_t c = config.hidden;
   std::map<std::string, std::int64_t> tensors = {{"tok_embed", config.vocab * c},
                                                  {"pos_embed", config.context * c},
                                                  {"ln_f.weight", c},
                                                  {"ln_f.bias", c}};
+  if (head == HeadKind::kScalar) {
+    tensors["value_head.weight"] = c;
+    tensors["value_head.bias"] = 1;
+  }
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const std::string prefix = fmt::format("blocks.{}.", layer);
     for (const char* norm : {"ln1", "ln2"}) {
@@ -269,13 +306,28 @@ std::map<std::string, std::int64_t> gpt_tensors(const GptConfig& config) {
   return tensors;
 }
 
-double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
-                const TokenLoss& loss, NamedTensors* gradients) {
+namespace {
+
+template <class Loss>
+double evaluate(const GptConfig& config, HeadKind head, const NamedTensors& parameters,
+                const GptBatch& batch, const Loss& loss, NamedTensors* gradients) {
   check_batch(batch.tokens);
-  Pass pass(config, parameters, batch);
+  Pass pass(config, head, parameters, batch);
   const double value = pass.forward(loss);
   if (gradients != nullptr) *gradients = pass.backward();
   return value;
+}
+
+}  // namespace
+
+double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
+                const TokenLoss& loss, NamedTensors* gradients) {
+  return evaluate(config, HeadKind::kLanguageModel, parameters, batch, loss, gradients);
+}
+
+double gpt_value_loss(const GptConfig& config, const NamedTensors& parameters,
+                      const GptBatch& batch, const ValueLoss& loss, NamedTensors* gradients) {
+  return evaluate(config, HeadKind::kScalar, parameters, batch, loss, gradients);
 }
 
 double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,

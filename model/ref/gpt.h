@@ -30,7 +30,8 @@ struct GptBatch {
 };
 
 // Every parameter's number of elements.
-std::map<std::string, std::int64_t> gpt_tensors(const GptConfig& config);
+std::map<std::string, std::int64_t> gpt_tensors(const GptConfig& config,
+                                                HeadKind head = HeadKind::kLanguageModel);
 
 // A loss of all tokens' nll = -log p(target) and entropies, [B T] each. Returns it and writes its
 // derivatives.
@@ -43,5 +44,11 @@ double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const G
 // Of the mean cross-entropy over all B T targets, whatever their weights.
 double gpt_loss(const GptConfig& config, const NamedTensors& parameters, const GptBatch& batch,
                 NamedTensors* gradients = nullptr);
+
+// A loss of all tokens' values [B T] of a scalar head. Returns it and writes its derivatives.
+using ValueLoss = std::function<double(std::span<const double> values, std::span<double> d_values)>;
+double gpt_value_loss(const GptConfig& config, const NamedTensors& parameters,
+                      const GptBatch& batch, const ValueLoss& loss,
+                      NamedTensors* gradients = nullptr);
 
 }  // namespace talaria::model::ref

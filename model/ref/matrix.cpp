@@ -100,6 +100,20 @@ void tree_sum_shards(Out partial, Out out) {
   }
 }
 
+void matmul_rows(In a, In b, Out c) {
+  const std::int64_t depth = b.dim(2);
+  for (std::int64_t i = 0; i < c.count(); ++i) {
+    const std::int64_t column = i % c.dim(2);
+    const std::int64_t row = i / c.dim(2) % c.dim(1);
+    const std::int64_t v = i / c.dim(2) / c.dim(1);
+    const double* left = a.data + ((a.dim(0) == 1 ? 0 : v) * c.dim(1) + row) * depth;
+    const double* right = b.data + (v * c.dim(2) + column) * depth;
+    double sum = 0.0;
+    for (std::int64_t k = 0; k < depth; ++k) sum += left[k] * right[k];
+    c.data[i] = sum;
+  }
+}
+
 void add_bias(Out x, In bias) {
   const std::int64_t columns = x.dim(3);
   for (std::int64_t i = 0; i < x.count(); ++i) {

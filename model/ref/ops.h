@@ -31,6 +31,9 @@ void attention(In qkv, IdView starts, const AttentionShape& shape, const Dropout
                Out lse);
 void attention_backward(In dy, In qkv, IdView starts, In y, In lse, const AttentionShape& shape,
                         const Dropout& dropout, Out dqkv);
+void matmul_rows(In a, In b, Out c);
+void cached_attention(In qkv, IdView slots, IdView positions, std::int64_t heads,
+                      std::int64_t head_size, Out keys, Out values, Out y);
 void embed(IdView ids, In table, std::int64_t first_row, Out y);
 void embed_backward(IdView ids, In dy, std::int64_t first_row, Out dtable);
 void position_dropout(In x, IdView positions, In table, std::int64_t length, const Dropout& dropout,
@@ -41,6 +44,9 @@ void cross_entropy_losses(In stats, Out lse, Out losses, Out entropies = {});
 void cross_entropy_backward(Out logits, IdView targets, In lse, std::int64_t first_row,
                             std::int64_t vocab, In scales, In entropies = {},
                             In entropy_scales = {});
+void row_dots(In x, In weight, In bias, Out y);
+void row_dots_backward(In dy, In x, In weight, std::int64_t length, Out dx, Out weight_sums,
+                       Out bias_sums);
 void adamw(const AdamW& config, Out weight, In gradient, Out m, Out v);
 void row_sums_of_squares(In x, Out sums);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// GELU, dropout, residuals, LayerNorm, embeddings and the optimizer.
+// GELU, dropout, residuals, LayerNorm, embeddings, a scalar of every row and the optimizer.
 #include <cmath>
 
 #include "model/ref/ops.h"
@@ -136,6 +136,29 @@ void position_dropout(In x, IdView positions, In table, std::int64_t length, con
     const double factor = dropout_factor(dropout, dropout.first_sample + i / extent, i % extent);
     const std::int64_t position = positions.data[i / columns];
     y.data[i] = (x.data[i] + table.data[position * columns + i % columns]) * factor;
+  }
+}
+
+void row_dots(In x, In weight, In bias, Out y) {
+  const std::int64_t columns = x.dim(1);
+  for (std::int64_t row = 0; row < x.dim(0); ++row) {
+    double sum = bias.data[0];
+    for (std::int64_t c = 0; c < columns; ++c) sum += x.data[row * columns + c] * weight.data[c];
+    y.data[row] = sum;
+  }
+}
+
+void row_dots_backward(In dy, In x, In weight, std::int64_t length, Out dx, Out weight_sums,
+                       Out bias_sums) {
+  const std::int64_t columns = x.dim(1);
+  const std::int64_t chunk_length = length / weight_sums.dim(0);
+  for (std::int64_t row = 0; row < x.dim(0); ++row) {
+    const std::int64_t chunk = row % length / chunk_length;
+    for (std::int64_t c = 0; c < columns; ++c) {
+      dx.data[row * columns + c] = dy.data[row] * weight.data[c];
+      weight_sums.data[chunk * columns + c] += dy.data[row] * x.data[row * columns + c];
+    }
+    bias_sums.data[chunk] += dy.data[row];
   }
 }
 

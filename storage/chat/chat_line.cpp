@@ -167,6 +167,7 @@ std::vector<std::int32_t> dense_ranks(const std::vector<double>& ranks) {
   std::sort(values.begin(), values.end());
   values.erase(std::unique(values.begin(), values.end()), values.end());
   std::vector<std::int32_t> dense;
+  dense.reserve(ranks.size());
   for (const double rank : ranks) {
     dense.push_back(static_cast<std::int32_t>(std::lower_bound(values.begin(), values.end(), rank) -
                                               values.begin()));

@@ -78,8 +78,12 @@ int verify(const Options& options) {
   return ok ? kExitDone : kExitFailed;
 }
 
-int run(int argc, char** argv) {
-  CLI::App app("Looks at checkpoints.", "checkpoint");
+int run(int argc, char** argv, std::span<const CheckpointVerb> more) {
+  for (const CheckpointVerb& verb : more) {
+    if (argc > 1 && argv[1] == std::string_view(verb.name)) return verb.run(argc - 1, argv + 1);
+  }
+  CLI::App app(more.empty() ? "Looks at checkpoints." : "Looks at checkpoints, and exchanges them.",
+               "checkpoint");
   app.require_subcommand(1);
   Options options;
   CLI::App* list_app =
@@ -94,6 +98,7 @@ int run(int argc, char** argv) {
   for (CLI::App* each : {list_app, show_app, verify_app}) {
     each->add_flag("--json", options.as_json, "for programs");
   }
+  for (const CheckpointVerb& verb : more) app.add_subcommand(verb.name, verb.description);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
@@ -108,9 +113,9 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
-int checkpoint_command(int argc, char** argv) {
+int checkpoint_command(int argc, char** argv, std::span<const CheckpointVerb> more) {
   try {
-    return run(argc, argv);
+    return run(argc, argv, more);
   } catch (const UsageError& error) {
     fmt::print(stderr, "{}\n", error.what());
     return kExitUsage;

@@ -49,6 +49,8 @@ class Tokenizer {
   // is missing, JSON is broken, ids are not exactly 0 .. n-1, a byte or <|endoftext|> has no token,
   // a merge names an unknown token.
   static Tokenizer load(const std::filesystem::path& folder);
+  // The same from two files of any names: Hugging Face's vocab.json and merges.txt are such.
+  static Tokenizer load(const std::filesystem::path& encoder, const std::filesystem::path& merges);
 
   // From tokens by id (the 256 single bytes among them; <|endoftext|> at `end_of_text`) and merges
   // in order of rank.

@@ -124,7 +124,8 @@ void set_byte_ids(const Place& place, const Vocabulary& ids, TokenizerTables& ta
   }
 }
 
-void read_merges(const Place& place, const Vocabulary& ids, TokenizerTables& tables) {
+void read_merges(const Place& place, const Vocabulary& ids, const std::string& encoder,
+                 TokenizerTables& tables) {
   const auto lines =
       static_cast<std::size_t>(std::count(place.text.begin(), place.text.end(), '\n')) + 1;
   tables.merges = MergeTable(lines);
@@ -142,7 +143,7 @@ void read_merges(const Place& place, const Vocabulary& ids, TokenizerTables& tab
     const auto id_of = [&](std::string_view name, const std::string& bytes) {
       const auto found = ids.find(bytes);
       if (found == ids.end()) {
-        place.fail_at(begin, "\"{}\" has no entry in {}", shown(name), kEncoderFile);
+        place.fail_at(begin, "\"{}\" has no entry in {}", shown(name), encoder);
       }
       return found->second;
     };
@@ -195,15 +196,18 @@ std::string fingerprint_of(const TokenizerTables& tables) {
 }  // namespace
 
 Tokenizer Tokenizer::load(const std::filesystem::path& folder) {
-  const std::filesystem::path encoder = folder / kEncoderFile;
-  const std::filesystem::path merges = folder / kMergesFile;
+  return load(folder / kEncoderFile, folder / kMergesFile);
+}
+
+Tokenizer Tokenizer::load(const std::filesystem::path& encoder,
+                          const std::filesystem::path& merges) {
   auto tables = std::make_shared<TokenizerTables>();
   tables->encoder_json = read_required(encoder);
   tables->vocab_bpe = read_required(merges);
   const Place in_encoder{encoder.string(), tables->encoder_json};
   const Vocabulary ids = read_vocabulary(in_encoder, *tables);
   set_byte_ids(in_encoder, ids, *tables);
-  read_merges({merges.string(), tables->vocab_bpe}, ids, *tables);
+  read_merges({merges.string(), tables->vocab_bpe}, ids, encoder.filename().string(), *tables);
   tables->fingerprint = fingerprint_of(*tables);
   return Tokenizer(std::move(tables));
 }

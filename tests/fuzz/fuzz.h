@@ -17,6 +17,10 @@ void frames(std::string_view bytes);
 void attempt(std::string_view bytes);
 // A line of a chat file, then its spelling in every template and its ids.
 void chat_line(std::string_view bytes);
+// A file of weights: its header, and whether its tensors cover it.
+void safetensors(std::string_view bytes);
+// config.json and tokenizer.json of a model of Hugging Face.
+void hf_text(std::string_view bytes);
 
 struct Target {
   const char* name;  // of the program fuzz_NAME and the folder corpus/NAME

@@ -19,8 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kTargets = {Target{"job_file", job_file}, Target{"frames", frames},
-                                 Target{"attempt", attempt}, Target{"chat_line", chat_line}};
+constexpr std::array kTargets = {Target{"job_file", job_file},       Target{"frames", frames},
+                                 Target{"attempt", attempt},         Target{"chat_line", chat_line},
+                                 Target{"safetensors", safetensors}, Target{"hf_text", hf_text}};
 constexpr int kMutations = 60000;         // of each target,
 constexpr double kMostSeconds = 2.0;      // as far as they fit into this
 constexpr std::size_t kMostBytes = 8192;  // of a mutated input

@@ -16,6 +16,7 @@ inline constexpr std::int32_t kTinyEndOfText = 256;
 inline storage::Tokenizer tiny_tokenizer(const std::vector<std::string>& special = {},
                                          const std::vector<std::string>& merges = {}) {
   std::vector<std::string> tokens;
+  tokens.reserve(257 + special.size() + merges.size());
   for (int byte = 0; byte < 256; ++byte) tokens.emplace_back(1, static_cast<char>(byte));
   tokens.emplace_back(storage::kEndOfText);
   tokens.insert(tokens.end(), special.begin(), special.end());

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/local_engine.h"
 
+#include <algorithm>
 #include <mutex>
+#include <span>
 
 #include "parallel/comm/local.h"
 #include "tests/support/run_ranks.h"
@@ -60,6 +62,13 @@ void paste(const std::vector<parallel::NamedBox>& boxes,
   }
 }
 
+// Lays a rank's numbers into those of all ranks; several tensor ranks bring the same.
+void lay(std::span<const float> part, std::size_t at, std::vector<float>& all) {
+  if (part.empty()) return;
+  all.resize(std::max(all.size(), at + part.size()));
+  std::copy(part.begin(), part.end(), all.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
 }  // namespace
 
 launch::Job small_job() {
@@ -99,7 +108,7 @@ model::Batch made_up_batch(const launch::Job& job, std::int64_t first, std::int6
 }
 
 EngineRun run_engine(const launch::Job& job, int steps,
-                     const std::function<void(int, Engine&)>& touch) {
+                     const std::function<void(int, Engine&)>& touch, const EngineTask& task) {
   const Layout& layout = job.parallel.layout;
   std::vector<Groups> all = make_all_groups(layout);
   EngineRun run;
@@ -109,14 +118,15 @@ EngineRun run_engine(const launch::Job& job, int steps,
       layout.world_size(),
       [&](int rank, parallel::Communicator&) {
         ThreadPool pool(job.cluster.threads_per_rank);
-        Engine engine(job, rank, all[static_cast<std::size_t>(rank)], pool);
+        Engine engine(job, rank, all[static_cast<std::size_t>(rank)], pool, {.head = task.head});
         if (touch) touch(rank, engine);
         RankCounters counters;
         const std::uint64_t bytes_before = engine.groups().data->counters().bytes_sent;
         for (int step = 0; step < steps; ++step) {
           const std::int64_t first = step * job.train.global_batch + engine.first_sample();
+          const model::Batch batch = task.batch(job, first, job.samples_per_rank());
           const StepReport report =
-              engine.train_step(step, made_up_batch(job, first, job.samples_per_rank()), false);
+              task.train ? task.train(engine, step, batch) : engine.train_step(step, batch, false);
           counters.max_live = std::max(counters.max_live, report.max_live);
           if (rank == 0) {
             run.losses.push_back(report.loss);
@@ -131,10 +141,16 @@ EngineRun run_engine(const launch::Job& job, int steps,
         counters.moment_bytes = engine.optimizer().moment_bytes();
 
         const std::int64_t per_rank = 8 / layout.data;
+        const std::int64_t first = 1000000 + engine.at().data * per_rank;
         const auto evaluation =
-            engine.evaluate(made_up_batch(job, 1000000 + engine.at().data * per_rank, per_rank));
+            engine.evaluate(task.batch(job, first, per_rank), {.entropy = true});
         const std::lock_guard lock(mutex);
         if (rank == 0) run.evaluation = evaluation;
+        const auto at =
+            static_cast<std::size_t>(engine.at().data * per_rank * job.train.sequence_length);
+        lay(engine.stage().token_nll(), at, run.nll);
+        lay(engine.stage().token_entropy(), at, run.entropy);
+        lay(engine.stage().token_values(), at, run.values);
         run.ranks[static_cast<std::size_t>(rank)] = counters;
         paste(engine.optimizer().owned_weights(), run.weights);
         std::vector<parallel::NamedBox> gradients = engine.optimizer().owned_weights();

@@ -45,6 +45,7 @@ class DataCommand : public testing::Test {
       ::dup2(open_file(out, O_WRONLY).get(), STDOUT_FILENO);
       ::dup2(open_file(err, O_WRONLY).get(), STDERR_FILENO);
       std::vector<char*> argv;
+      argv.reserve(words.size());
       for (std::string& word : words) argv.push_back(word.data());
       const int code = data_command(static_cast<int>(argv.size()), argv.data());
       std::fflush(nullptr);

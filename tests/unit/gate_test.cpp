@@ -70,7 +70,8 @@ TEST(Gate, WhatIsNoneIsRefusedSayingWhatIsAllowed) {
   const std::string shape =
       "allowed: STAGE.METRIC OP NUMBER, for example \"reward.accuracy >= 0.6\"";
   const std::string rewards =
-      "allowed: reward.accuracy, reward.margin, reward.calibration_error, reward.loss, "
+      "allowed: reward.accuracy, reward.margin, reward.calibration_error, "
+      "reward.training_accuracy, reward.loss, "
       "reward.validation_loss, reward.grad_norm, reward.learning_rate, reward.tokens, "
       "reward.step_seconds, reward.mfu or reward.tokens_per_second";
   struct Row {

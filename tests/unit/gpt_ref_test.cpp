@@ -2,11 +2,14 @@
 // The whole reference GPT against finite differences of its loss, for every parameter tensor.
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 #include <random>
 
 #include <gtest/gtest.h>
 
 #include "model/ref/gpt.h"
+#include "tests/support/objectives.h"
 #include "tests/unit/gradient_check.h"
 
 namespace talaria::model::test {
@@ -23,11 +26,12 @@ GptConfig small_config() {
   return config;
 }
 
-ref::NamedTensors random_parameters(const GptConfig& config, unsigned seed) {
+ref::NamedTensors random_parameters(const GptConfig& config, unsigned seed,
+                                    HeadKind head = HeadKind::kLanguageModel) {
   std::mt19937 engine(seed);
   std::normal_distribution<double> draw(0.0, 0.3);
   ref::NamedTensors parameters;
-  for (const auto& [name, count] : ref::gpt_tensors(config)) {
+  for (const auto& [name, count] : ref::gpt_tensors(config, head)) {
     std::vector<double>& values = parameters[name];
     for (std::int64_t i = 0; i < count; ++i) values.push_back(draw(engine));
     if (name.ends_with("ln1.weight") || name.ends_with("ln2.weight") || name == "ln_f.weight") {
@@ -67,14 +71,12 @@ TEST(RefGpt, HasEveryParameter) {
   EXPECT_EQ(ref::gpt_tensors(config).size(), 4U + 16U * 2U);
 }
 
-class RefGptGradient : public testing::TestWithParam<float> {};
-
-TEST_P(RefGptGradient, MatchesFiniteDifferences) {
-  const GptConfig config = small_config();
-  ref::NamedTensors parameters = random_parameters(config, 1);
-  const ref::GptBatch batch = random_batch(config, 3, 5, GetParam());
+// Expects the gradients of a loss by every parameter. loss(parameters, gradients or nullptr).
+void expect_gradients(
+    ref::NamedTensors& parameters,
+    const std::function<double(const ref::NamedTensors&, ref::NamedTensors*)>& loss) {
   ref::NamedTensors gradients;
-  ref::gpt_loss(config, parameters, batch, &gradients);
+  loss(parameters, &gradients);
   ASSERT_EQ(gradients.size(), parameters.size());
   for (auto& [name, values] : parameters) {
     const double largest =
@@ -85,9 +87,98 @@ TEST_P(RefGptGradient, MatchesFiniteDifferences) {
       EXPECT_GT(largest, 1e-5) << name;
     }
     expect_gradient(
-        name, values, gradients[name], [&] { return ref::gpt_loss(config, parameters, batch); },
+        name, values, gradients[name], [&] { return loss(parameters, nullptr); },
         values.size() > 12 ? 5 : 1);
   }
+}
+
+class RefGptGradient : public testing::TestWithParam<float> {};
+
+TEST_P(RefGptGradient, MatchesFiniteDifferences) {
+  const GptConfig config = small_config();
+  ref::NamedTensors parameters = random_parameters(config, 1);
+  const ref::GptBatch batch = random_batch(config, 3, 5, GetParam());
+  expect_gradients(parameters, [&](const auto& at, auto* gradients) {
+    return ref::gpt_loss(config, at, batch, gradients);
+  });
+}
+
+ref::GptBatch packed_batch(const GptConfig& config, float dropout) {
+  ref::GptBatch batch = random_batch(config, 3, 8, dropout);
+  pack(batch.tokens, 0);
+  return batch;
+}
+
+TEST_P(RefGptGradient, OfPackedRowsWithWeights) {
+  const GptConfig config = small_config();
+  ref::NamedTensors parameters = random_parameters(config, 6);
+  const ref::GptBatch batch = packed_batch(config, GetParam());
+  const ref::TokenLoss weighted = [&](std::span<const double> nll, std::span<const double>,
+                                      std::span<double> d_nll, std::span<double>) {
+    std::copy(batch.tokens.weights.begin(), batch.tokens.weights.end(), d_nll.begin());
+    return std::inner_product(nll.begin(), nll.end(), d_nll.begin(), 0.0);
+  };
+  expect_gradients(parameters, [&](const auto& at, auto* gradients) {
+    return ref::gpt_loss(config, at, batch, weighted, gradients);
+  });
+}
+
+TEST_P(RefGptGradient, OfEntropies) {
+  const GptConfig config = small_config();
+  ref::NamedTensors parameters = random_parameters(config, 7);
+  const ref::GptBatch batch = packed_batch(config, GetParam());
+  const ref::TokenLoss entropies = [&](std::span<const double>, std::span<const double> entropy,
+                                       std::span<double> d_nll, std::span<double> d_entropy) {
+    std::fill(d_nll.begin(), d_nll.end(), 0.0);
+    std::copy(batch.tokens.weights.begin(), batch.tokens.weights.end(), d_entropy.begin());
+    return std::inner_product(entropy.begin(), entropy.end(), d_entropy.begin(), 0.0);
+  };
+  expect_gradients(parameters, [&](const auto& at, auto* gradients) {
+    return ref::gpt_loss(config, at, batch, entropies, gradients);
+  });
+}
+
+TEST_P(RefGptGradient, OfAPolicysLoss) {
+  const GptConfig config = small_config();
+  ref::NamedTensors parameters = random_parameters(config, 8);
+  const ref::GptBatch batch = packed_batch(config, GetParam());
+  int clipped = 0;
+  const ref::TokenLoss policy = [&](std::span<const double> nll, std::span<const double> entropy,
+                                    std::span<double> d_nll, std::span<double> d_entropy) {
+    double sum = 0.0;
+    clipped = 0;
+    for (std::size_t i = 0; i < nll.size(); ++i) {
+      const TokenTerm term =
+          policy_like(static_cast<std::int64_t>(i), static_cast<double>(batch.tokens.weights[i]),
+                      nll[i], entropy[i]);
+      sum += term.loss;
+      d_nll[i] = term.d_nll;
+      d_entropy[i] = term.d_entropy;
+      if (batch.tokens.weights[i] > 0.0F && term.d_nll == 0.0) ++clipped;
+    }
+    return sum;
+  };
+  expect_gradients(parameters, [&](const auto& at, auto* gradients) {
+    return ref::gpt_loss(config, at, batch, policy, gradients);
+  });
+  EXPECT_GT(clipped, 0);
+}
+
+TEST_P(RefGptGradient, OfAScalarHead) {
+  const GptConfig config = small_config();
+  ref::NamedTensors parameters = random_parameters(config, 9, HeadKind::kScalar);
+  const ref::GptBatch batch = packed_batch(config, GetParam());
+  const ref::ValueLoss pairs = [&](std::span<const double> values, std::span<double> d_values) {
+    double sum = 0.0;
+    for (std::size_t row = 0; row < values.size(); row += 8) {
+      sum += pairwise_like(std::span(batch.tokens.starts).subspan(row, 8), values.subspan(row, 8),
+                           d_values.subspan(row, 8));
+    }
+    return sum;
+  };
+  expect_gradients(parameters, [&](const auto& at, auto* gradients) {
+    return ref::gpt_value_loss(config, at, batch, pairs, gradients);
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(Dropout, RefGptGradient, testing::Values(0.0F, 0.2F));

@@ -235,6 +235,26 @@ TEST(RefGradients, Embeddings) {
   expect_gradient("positions", positions.f64, dpositions.f64, loss);
 }
 
+TEST(RefGradients, RowDots) {
+  Random random(20);
+  Twin x = random.normal({12, 7});
+  Twin weight = random.normal({7});
+  Twin bias = random.normal({1});
+  Twin dy = random.normal({12});
+  Twin y({12});
+  const auto loss = [&] {
+    ref::row_dots(x.d(), weight.d(), bias.d(), y.d());
+    return dot(y.f64, dy.f64);
+  };
+  Twin dx({12, 7});
+  Twin weight_sums({3, 7});
+  Twin bias_sums({3, 1});
+  ref::row_dots_backward(dy.d(), x.d(), weight.d(), 6, dx.d(), weight_sums.d(), bias_sums.d());
+  expect_gradient("x", x.f64, dx.f64, loss);
+  expect_gradient("weight", weight.f64, add_chunks(weight_sums), loss);
+  expect_gradient("bias", bias.f64, add_chunks(bias_sums), loss);
+}
+
 TEST(RefGradients, CrossEntropy) {
   Random random(10);
   for (const std::int64_t shards : {1, 2, 3}) {

@@ -94,6 +94,7 @@ inline void compare(const std::string& what, std::vector<Twin*> outputs, double 
                     const std::function<void()>& ref) {
   std::vector<std::vector<float>> before;
   std::vector<std::vector<float>> first;
+  before.reserve(outputs.size());
   for (const Twin* output : outputs) before.push_back(output->f32);
   for (const int threads : {1, 2, 3}) {
     for (std::size_t i = 0; i < outputs.size(); ++i) outputs[i]->f32 = before[i];

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// The product of an inference pass: few rows by a weight matrix, whose rows are read once from
+// memory. A unit is a panel of output columns of one shard. Inside it a tile of rows x columns
+// keeps one vector of sums an element; how elements are grouped into tiles changes none of them.
+#include <array>
+#include <utility>
+
+#include "model/cpu/kernels.h"
+#include "model/cpu/simd.h"
+#include "model/cpu/units.h"
+
+namespace talaria::model::cpu {
+namespace {
+
+// Rows of a tile, and vectors of sums that the register file holds beside its operands.
+#if defined(__AVX512F__)
+constexpr int kTileRows = 8;
+constexpr int kTileSums = 24;
+#else
+constexpr int kTileRows = 3;
+constexpr int kTileSums = 6;
+#endif
+// More columns than this at once are more streams than a core's prefetchers follow.
+constexpr int kTileColumns = 8;
+// Bytes of weights in a unit: few enough for the second-level cache, where the next group of rows
+// finds them, and many enough to hide the cost of handing a unit out.
+constexpr std::int64_t kPanelFloats = 65536;
+
+constexpr int columns_of(int rows) {
+  return kTileSums / rows < kTileColumns ? kTileSums / rows : kTileColumns;
+}
+
+// The halves of x and y added: lanes [0, 8) of the result are x's, [8, 16) y's. Each step of
+// fold_sum's tree, for two vectors at once.
+inline F16 fold_halves(F16 x, F16 y) {
+  return __builtin_shufflevector(x, y, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+         __builtin_shufflevector(x, y, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30,
+                                 31);
+}
+inline F16 fold_quarters(F16 x, F16 y) {
+  return __builtin_shufflevector(x, y, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+         __builtin_shufflevector(x, y, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+}
+inline F16 fold_eighths(F16 x, F16 y) {
+  return __builtin_shufflevector(x, y, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) +
+         __builtin_shufflevector(x, y, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31);
+}
+inline F16 fold_pairs(F16 x, F16 y) {
+  return __builtin_shufflevector(x, y, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+         __builtin_shufflevector(x, y, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
+
+// The sums of eight vectors, each as fold_sum gives it, in lanes 0 to 7.
+inline F16 fold_eight(const F16* x) {
+  const F16 a = fold_quarters(fold_halves(x[0], x[1]), fold_halves(x[2], x[3]));
+  const F16 b = fold_quarters(fold_halves(x[4], x[5]), fold_halves(x[6], x[7]));
+  const F16 sums = fold_eighths(a, b);
+  return fold_pairs(sums, sums);
+}
+
+struct RowProduct {
+  std::int64_t depth;
+  const float* b;
+  std::int64_t c_row;
+};
+
+std::int64_t vectors_of(std::int64_t depth) { return (depth + kLanes - 1) / kLanes; }
+
+// Rows of a group side by side, [vector of depth][row][16], the tail filled with 0: whole rows
+// would meet in the same few sets of the cache when `depth` is a multiple of 1024.
+void pack_group(const float* a, std::int64_t rows, std::int64_t depth, float* to) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for_lanes(depth, [&](std::int64_t k, auto lanes) {
+      store(to + k * rows + r * kLanes, load(a + r * depth + k, lanes), FullLanes{});
+    });
+  }
+}
+
+// x in a register. The compiler would rather load it again for each FMA, and loads, not FMAs, would
+// set the pace.
+inline F16 in_register(F16 x) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(x));
+#endif
+  return x;
+}
+
+template <int Rows, int Columns>
+void tile(const RowProduct& p, const float* a, const float* b, float* c) {
+  constexpr int kSums = (Rows * Columns + 7) / 8 * 8;
+  F16 sums[kSums] = {};
+  const auto step = [&](std::int64_t k, auto lanes) {
+    F16 right[Columns];
+#pragma GCC unroll 8
+    for (int n = 0; n < Columns; ++n) right[n] = load(b + n * p.depth + k, lanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      const F16 left = in_register(load(a + k * Rows + r * kLanes, FullLanes{}));
+#pragma GCC unroll 8
+      for (int n = 0; n < Columns; ++n) {
+        sums[r * Columns + n] = fma(left, right[n], sums[r * Columns + n]);
+      }
+    }
+  };
+  // The next tile's weights: the hardware does not see beyond a row and a page.
+  const float* ahead = b + Columns * p.depth;
+  std::int64_t k = 0;
+  for (; k + kLanes <= p.depth; k += kLanes) {
+#pragma GCC unroll 8
+    for (int n = 0; n < Columns; ++n) __builtin_prefetch(ahead + n * p.depth + k, 0, 2);
+    step(k, FullLanes{});
+  }
+  if (k < p.depth) step(k, PartLanes{static_cast<int>(p.depth - k)});
+  std::array<float, kSums + 8> folded;
+#pragma GCC unroll 4
+  for (int i = 0; i < kSums; i += 8) store(folded.data() + i, fold_eight(sums + i), FullLanes{});
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+    for (int n = 0; n < Columns; ++n) {
+      c[r * p.c_row + n] = folded[static_cast<std::size_t>(r * Columns + n)];
+    }
+  }
+}
+
+using Tile = void (*)(const RowProduct&, const float*, const float*, float*);
+
+// All columns of a panel for a group of `Rows` rows.
+template <int Rows>
+void multiply_rows(const RowProduct& p, const float* a, std::int64_t columns, float* c) {
+  constexpr int kWide = columns_of(Rows);
+  std::int64_t n = 0;
+  for (; n + kWide <= columns; n += kWide) tile<Rows, kWide>(p, a, p.b + n * p.depth, c + n);
+  for (; n < columns; ++n) tile<Rows, 1>(p, a, p.b + n * p.depth, c + n);
+}
+
+using RowGroup = void (*)(const RowProduct&, const float*, std::int64_t, float*);
+
+// groups[rows - 1]
+constexpr auto kGroups = []<std::size_t... I>(std::index_sequence<I...>) {
+  return std::array<RowGroup, kTileRows>{&multiply_rows<static_cast<int>(I) + 1>...};
+}
+(std::make_index_sequence<kTileRows>{});
+
+// A multiple of every tile's columns, so that no tile of a full panel is ragged.
+std::int64_t panel_columns(std::int64_t depth) {
+  constexpr std::int64_t kMultiple = 24;
+  return std::clamp<std::int64_t>(kPanelFloats / depth / kMultiple, 1, 8) * kMultiple;
+}
+
+}  // namespace
+
+void matmul_rows(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c) {
+  const std::int64_t rows = c.dim(1);
+  const std::int64_t columns = c.dim(2);
+  const std::int64_t depth = b.dim(2);
+  const std::int64_t padded = vectors_of(depth) * kLanes;
+  // Of the calling thread; no unit asks for scratch of its own.
+  float* packed = thread_scratch(a.dim(0) * rows * padded);
+  for (std::int64_t v = 0; v < a.dim(0); ++v) {
+    for (std::int64_t row = 0; row < rows; row += kTileRows) {
+      pack_group(a.data + (v * rows + row) * depth, std::min<std::int64_t>(kTileRows, rows - row),
+                 depth, packed + (v * rows + row) * padded);
+    }
+  }
+  const std::int64_t width = panel_columns(depth);
+  const std::int64_t panels = (columns + width - 1) / width;
+  for_units(stream, c.dim(0) * panels, [&](std::int64_t unit) {
+    const std::int64_t shard = unit / panels;
+    const std::int64_t first = unit % panels * width;
+    const RowProduct product = {depth, b.data + (shard * columns + first) * depth, columns};
+    const float* from = packed + (a.dim(0) == 1 ? 0 : shard) * rows * padded;
+    float* to = c.data + shard * rows * columns + first;
+    for (std::int64_t row = 0; row < rows; row += kTileRows) {
+      const std::int64_t group = std::min<std::int64_t>(kTileRows, rows - row);
+      kGroups[static_cast<std::size_t>(group - 1)](
+          product, from + row * padded, std::min(width, columns - first), to + row * columns);
+    }
+  });
+}
+
+}  // namespace talaria::model::cpu

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Forward passes over any number of rows, shared out over the data ranks; every rank gets every
+// token's number.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "worker/engine.h"
+
+namespace talaria::worker {
+
+enum class TokenNumber { kNll, kEntropy, kValue };
+
+// Appends row `row` to the batch.
+using AppendRow = std::function<void(std::int64_t row, model::Batch& batch)>;
+
+// numbers[i] = [rows x T] of wanted[i], the same on all ranks. kEntropy may be asked for beside
+// kNll. Collective over world.
+std::vector<std::vector<float>> forward_pass(Engine& engine, const launch::Job& job,
+                                             std::int64_t rows, const AppendRow& append,
+                                             const std::vector<TokenNumber>& wanted);
+
+}  // namespace talaria::worker

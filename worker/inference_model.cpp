@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/inference_model.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "cluster/base/error.h"
+#include "cluster/base/log.h"
+#include "storage/checkpoint/reader.h"
+#include "storage/checkpoint/verify.h"
+#include "worker/checkpointing.h"
+#include "worker/exchange.h"
+
+namespace talaria::worker {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Which ranks the model may be spread over.
+void check_layout(const launch::Job& job, const parallel::Layout& layout, int world) {
+  if (layout.world_size() != world) {
+    fail_usage("--tensor {} x --pipeline {} are {} ranks, found {}; start with mpirun -n {}",
+               layout.tensor, layout.pipeline, layout.world_size(), world, layout.world_size());
+  }
+  const model::GptConfig& config = job.model;
+  const bool fixed = job.job.numerics.invariant;
+  const auto divides = [&](std::int64_t number) { return number % layout.tensor == 0; };
+  if (!divides(config.heads) || !divides(config.hidden) || !divides(config.ffn) ||
+      (fixed && !divides(job.job.numerics.virtual_shards))) {
+    fail_usage(
+        "--tensor {}: allowed are divisors of heads {}, hidden {} and ffn {}{}", layout.tensor,
+        config.heads, config.hidden, config.ffn,
+        fixed ? fmt::format(" and of virtual_shards {}", job.job.numerics.virtual_shards) : "");
+  }
+  if (layout.pipeline > config.layers + 1) {
+    fail_usage("--pipeline {}: allowed are 1 to {} (layers + 1)", layout.pipeline,
+               config.layers + 1);
+  }
+}
+
+model::StageSetup make_setup(const launch::Job& job, int rank) {
+  model::StageSetup setup;
+  setup.config = job.model;
+  setup.numerics = job.job.numerics;
+  setup.layout = job.parallel.layout;
+  setup.at = parallel::coordinate_of(job.parallel.layout, rank);
+  setup.length = job.model.context;
+  setup.frozen = true;
+  setup.draw_weights = false;
+  model::assign_layers(setup);
+  return setup;
+}
+
+}  // namespace
+
+void InferenceModel::choose_checkpoint(const InferenceOptions& options) {
+  checkpoint_ = options.checkpoint;
+  if (!checkpoint_.empty()) return;
+  const fs::path root = options.run_directory / "checkpoints";
+  const storage::Restored restored = storage::find_restorable(root, *pool_);
+  for (const storage::Skipped& each : restored.skipped) {
+    log_warning("{}: {}", each.path.string(), each.reason);
+  }
+  if (!restored.checkpoint) {
+    fail_usage("{}: no checkpoint that verifies; train first, or name one with --checkpoint",
+               root.string());
+  }
+  checkpoint_ = restored.checkpoint->path;
+}
+
+void InferenceModel::read_description(const InferenceOptions& options) {
+  const TrainingState state = read_training_state(checkpoint_);
+  job_ = launch::parse_job(
+      ConfigFile::parse(state.job_toml, (checkpoint_ / "manifest.json").string()));
+  check_layout(job_, options.layout, groups_.world->size());
+  job_.parallel.layout = options.layout;
+  if (!job_.job.numerics.invariant) job_.job.numerics.virtual_shards = options.layout.tensor;
+  job_.job.numerics.sample_groups = 1;
+  const fs::path folder =
+      options.tokenizer.empty() ? fs::path(job_.data.tokenizer) : options.tokenizer;
+  tokenizer_ = storage::Tokenizer::load(folder);
+  if (tokenizer_->vocab_size() > job_.model.vocab) {
+    fail_usage(
+        "{}: {} tokens, but the model of {} knows {}; name the tokenizer it was trained with",
+        folder.string(), tokenizer_->vocab_size(), checkpoint_.string(), job_.model.vocab);
+  }
+}
+
+void InferenceModel::make_groups(parallel::Process* process) {
+  const parallel::Layout& layout = job_.parallel.layout;
+  if (process == nullptr) {
+    groups_.tensor = parallel::make_single_communicator();
+    groups_.pipeline = parallel::make_single_communicator();
+    return;
+  }
+  const parallel::Coordinate at = parallel::coordinate_of(layout, process->rank());
+  groups_.tensor = process->make_group(parallel::tensor_group(layout, at));
+  parallel::GroupOptions pipeline;
+  pipeline.max_message_bytes = model::Generator::max_message_bytes(job_.model);
+  groups_.pipeline = process->make_group(parallel::pipeline_group(layout, at), pipeline);
+}
+
+void InferenceModel::read_weights() {
+  model::Stream stream;
+  stream.pool = pool_.get();
+  stage_ = std::make_unique<model::GptStage>(make_setup(job_, groups_.world->rank()),
+                                             *groups_.tensor, stream);
+  const storage::CheckpointReader reader(checkpoint_);
+  reader.read("param", stage_->parameters().weight_boxes());
+}
+
+std::unique_ptr<InferenceModel> InferenceModel::open(parallel::Process* process,
+                                                     const InferenceOptions& options,
+                                                     int& exit_code) {
+  std::unique_ptr<InferenceModel> model(new InferenceModel);
+  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  const int sharing = process == nullptr ? 1 : process->local_size();
+  model->pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads
+                                                                  : std::max(1, cores / sharing));
+  model->groups_.world =
+      process == nullptr ? parallel::make_single_communicator() : process->make_world();
+  parallel::Communicator& world = *model->groups_.world;
+  exit_code = agree(world, [&] {
+    if (model->leads()) model->choose_checkpoint(options);
+  });
+  if (exit_code != kExitDone) return nullptr;
+  model->checkpoint_ = broadcast_string(world, model->checkpoint_.string(), 0);
+  exit_code = agree(world, [&] { model->read_description(options); });
+  if (exit_code != kExitDone) return nullptr;
+  model->make_groups(process);
+  exit_code = agree(world, [&] { model->read_weights(); });
+  if (exit_code != kExitDone) return nullptr;
+  return model;
+}
+
+model::Generator InferenceModel::make_generator(std::int64_t slots) {
+  return {*stage_, *groups_.tensor, *groups_.pipeline, slots, job_.model.context};
+}
+
+}  // namespace talaria::worker

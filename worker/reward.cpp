@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/reward.h"
+
+#include <algorithm>
+
+#include "cluster/base/error.h"
+#include "cluster/base/log.h"
+#include "worker/forward_pass.h"
+#include "worker/preference.h"
+#include "worker/start.h"
+
+namespace talaria::worker {
+namespace {
+
+// Removes the comparisons with an answer that has more tokens, prompt included, than the context.
+void drop_long(std::vector<storage::Comparison>& comparisons, std::int64_t context,
+               storage::ChatCounts& counts) {
+  const auto dropped = std::erase_if(comparisons, [&](const storage::Comparison& each) {
+    return std::any_of(each.answers.begin(), each.answers.end(), [&](const auto& answer) {
+      return static_cast<std::int64_t>(each.prompt.size() + answer.size()) > context;
+    });
+  });
+  counts.too_long += static_cast<std::int64_t>(dropped);
+  counts.used -= static_cast<std::int64_t>(dropped);
+}
+
+RowComparisons comparisons_of(const storage::ComparisonRow& row,
+                              std::span<const std::int32_t> units,
+                              const std::vector<storage::Comparison>& from) {
+  RowComparisons comparisons;
+  comparisons.places = row.places;
+  for (const std::int32_t unit : units) {
+    comparisons.ranks.push_back(from[static_cast<std::size_t>(unit)].ranks);
+  }
+  return comparisons;
+}
+
+}  // namespace
+
+RewardTask::RewardTask(const launch::Job& job, bool leads)
+    : job_(job), tokenizer_(open_tokenizer(job)) {
+  pad_ = tokenizer_->end_of_text();
+  storage::ChatCounts counts;
+  std::vector<storage::Comparison> all =
+      storage::read_comparisons({job.data.files.begin(), job.data.files.end()}, *tokenizer_,
+                                chat_options(job, job.train.sequence_length, leads), counts);
+  drop_long(all, job.model.context, counts);
+  auto split = split_units(std::move(all), job.data.validation);
+  training_ = std::move(split.training);
+  validation_ = std::move(split.validation);
+  if (leads) tell_counts(counts, "comparisons", training_.size(), validation_.size());
+  if (training_.empty()) {
+    fail_usage(
+        "data.files: no comparison is left for training; raise train.sequence_length (a row "
+        "holds all answers of a prompt), lower data.validation, or bring more of them");
+  }
+  rows_.emplace(storage::row_tokens(training_), job.train.sequence_length, job.data.packing,
+                job.job.seed);
+  if (!validation_.empty()) {
+    validation_rows_ = storage::pack_epoch(storage::row_tokens(validation_),
+                                           job.train.sequence_length, job.data.packing, 0, 0);
+    const auto most = static_cast<std::size_t>(job.train.eval_samples);
+    if (validation_rows_.size() > most) validation_rows_.resize(most);
+  }
+  read_demonstrations(leads);
+  std::vector<std::string> files = job.data.files;
+  files.insert(files.end(), job.reward.demonstrations.begin(), job.reward.demonstrations.end());
+  fingerprint_ = files_fingerprint(job, files, *tokenizer_);
+  if (leads) {
+    log_info("{} rows an epoch, {:.1f} epochs", rows_->rows_in_first_epoch(),
+             static_cast<double>(job.train.steps * job.train.global_batch) /
+                 static_cast<double>(rows_->rows_in_first_epoch()));
+  }
+}
+
+void RewardTask::read_demonstrations(bool leads) {
+  if (job_.reward.demonstrations.empty()) return;
+  const std::int64_t longest = std::min(job_.train.sequence_length, job_.model.context);
+  storage::ChatCounts counts;
+  for (storage::Conversation& each : storage::read_conversations(
+           {job_.reward.demonstrations.begin(), job_.reward.demonstrations.end()}, *tokenizer_,
+           chat_options(job_, longest, leads), counts)) {
+    demonstrations_.push_back({{}, {std::move(each.ids)}, {0}, each.hash});
+  }
+  if (leads) tell_counts(counts, "demonstrations", demonstrations_.size(), 0);
+}
+
+void RewardTask::build(const TaskResources& resources) {
+  engine_ = std::make_unique<Engine>(job_, resources.rank, resources.groups, resources.pool,
+                                     EngineOptions{.head = model::HeadKind::kScalar});
+  load_start("weights", job_.start.weights, StartUse::kTrained, resources, *engine_);
+}
+
+storage::ComparisonRow RewardTask::packed_row(std::span<const std::int32_t> units,
+                                              const std::vector<storage::Comparison>& from) const {
+  std::vector<const storage::Comparison*> comparisons;
+  for (const std::int32_t unit : units) {
+    comparisons.push_back(&from[static_cast<std::size_t>(unit)]);
+  }
+  return storage::comparison_row(comparisons, job_.train.sequence_length, pad_);
+}
+
+StepReport RewardTask::step(std::int64_t step, bool stop_requested) {
+  const std::int64_t first = step * job_.train.global_batch;
+  std::size_t comparisons = 0;
+  for (std::int64_t i = 0; i < job_.train.global_batch; ++i) {
+    comparisons += rows_->row(first + i).size();
+  }
+  model::Batch batch;
+  std::vector<RowComparisons> of_rows;
+  for (std::int64_t i = 0; i < job_.samples_per_rank(); ++i) {
+    const std::vector<std::int32_t>& units = rows_->row(first + engine_->first_sample() + i);
+    const storage::ComparisonRow row = packed_row(units, training_);
+    append_row(row.row, batch);
+    of_rows.push_back(comparisons_of(row, units, training_));
+  }
+  const auto divisor = static_cast<double>(comparisons);
+  PairwiseObjective objective(of_rows, divisor);
+  StepReport report =
+      engine_->train_step(step, batch, {.scalars = &objective}, divisor, stop_requested);
+
+  const std::vector<float> values = engine_->gather(engine_->stage().token_values());
+  const auto t = static_cast<std::size_t>(job_.train.sequence_length);
+  PreferenceCounter counter;
+  for (std::int64_t i = 0; i < job_.train.global_batch; ++i) {
+    const std::vector<std::int32_t>& units = rows_->row(first + i);
+    counter.add(comparisons_of(packed_row(units, training_), units, training_),
+                std::span(values).subspan(static_cast<std::size_t>(i) * t, t));
+  }
+  report.metrics["training_accuracy"] = counter.accuracy();
+  report.metrics["comparisons"] = divisor;
+  return report;
+}
+
+std::optional<Evaluation> RewardTask::evaluate() {
+  if (validation_rows_.empty()) return std::nullopt;
+  const auto units = [&](std::int64_t row) -> const std::vector<std::int32_t>& {
+    return validation_rows_[static_cast<std::size_t>(row)];
+  };
+  const auto rows = static_cast<std::int64_t>(validation_rows_.size());
+  const auto values = forward_pass(*engine_, job_, rows,
+                                   [&](std::int64_t row, model::Batch& batch) {
+                                     append_row(packed_row(units(row), validation_).row, batch);
+                                   },
+                                   {TokenNumber::kValue});
+  const auto t = static_cast<std::size_t>(job_.train.sequence_length);
+  PreferenceCounter counter;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    counter.add(comparisons_of(packed_row(units(row), validation_), units(row), validation_),
+                std::span(values[0]).subspan(static_cast<std::size_t>(row) * t, t));
+  }
+  return Evaluation{counter.loss(), counter.metrics()};
+}
+
+void RewardTask::finish() {
+  if (demonstrations_.empty()) return;
+  const auto rows = storage::pack_epoch(storage::row_tokens(demonstrations_),
+                                        job_.train.sequence_length, true, 0, 0);
+  const auto values = forward_pass(
+      *engine_, job_, static_cast<std::int64_t>(rows.size()),
+      [&](std::int64_t row, model::Batch& batch) {
+        append_row(packed_row(rows[static_cast<std::size_t>(row)], demonstrations_).row, batch);
+      },
+      {TokenNumber::kValue});
+  double sum = 0.0;
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    for (const auto& places : packed_row(rows[row], demonstrations_).places) {
+      sum +=
+          static_cast<double>(values[0][row * static_cast<std::size_t>(job_.train.sequence_length) +
+                                        static_cast<std::size_t>(places[0].last)]);
+    }
+  }
+  const double mean = sum / static_cast<double>(demonstrations_.size());
+  for (const parallel::NamedBox& box : engine_->stage().parameters().weight_boxes()) {
+    if (box.tensor == "value_head.bias") box.data[0] -= static_cast<float>(mean);
+  }
+  if (engine_->groups().world->rank() != 0) return;
+  log_info("the bias was shifted by {:.4f}: {} demonstrations have mean reward 0", -mean,
+           demonstrations_.size());
+}
+
+std::int64_t RewardTask::step_tokens() const {
+  return job_.train.global_batch * job_.train.sequence_length;
+}
+
+double RewardTask::step_flops() const {
+  return model::step_flops(job_.model, step_tokens(), job_.train.sequence_length);
+}
+
+}  // namespace talaria::worker
