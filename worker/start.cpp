@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/start.h"
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include <boost/json.hpp>
@@ -9,6 +11,7 @@
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
 #include "launch/artifact.h"
+#include "storage/checkpoint/checkpoint.h"
 #include "storage/checkpoint/reader.h"
 #include "storage/checkpoint/verify.h"
 #include "worker/exchange.h"
@@ -19,10 +22,11 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kScalarHead = "value_head.";
+constexpr const char* kScalarHeadWeight = "value_head.weight";
 
 fs::path newest_of_run(const std::string& start, const fs::path& folder, ThreadPool& pool) {
   if (const auto artifact = launch::read_artifact(folder)) {
-    const fs::path chosen = folder / artifact->checkpoint;
+    fs::path chosen = folder / artifact->checkpoint;
     if (fs::exists(chosen / storage::kManifestName)) return chosen;
     fail_usage("{}: the run hands on {}, which is gone; train again, or name a checkpoint",
                in_quotes(start), chosen.string());
@@ -68,23 +72,80 @@ void check_tokenizer(const Origin& origin, const std::string& meta_json,
       origin.role, origin.checkpoint, std::string(tokenizer->as_string()), resources.tokenizer);
 }
 
-// Refuses a model of another shape, tensor by tensor.
-void check_shape(const storage::CheckpointReader& reader, const fs::path& checkpoint,
-                 const std::vector<parallel::NamedBox>& boxes) {
-  for (const parallel::NamedBox& box : boxes) {
-    const storage::TensorRecord* tensor = reader.find("param", box.tensor);
-    if (tensor == nullptr) {
-      fail_usage("{}: it has no tensor {}; start from a model of the shape that [model] says",
-                 checkpoint.string(), box.tensor);
-    }
-    if (tensor->global != box.global) {
-      fail_usage(
-          "{}: {} is {} x {}, [model] says {} x {}; make [model] that of the checkpoint, or "
-          "start from another one",
-          checkpoint.string(), box.tensor, tensor->global[0], tensor->global[1], box.global[0],
-          box.global[1]);
-    }
+// A key of [start] and its value.
+std::vector<std::pair<std::string, std::string>> starts_of(const launch::Job& job) {
+  return {{"weights", job.start.weights},
+          {"reference", job.start.reference},
+          {"reward", job.start.reward},
+          {"value", job.start.value}};
+}
+
+fs::path folder_of(const std::string& start, const fs::path& run_path) {
+  const std::string stage = launch::started_stage(start);
+  return stage.empty() ? fs::path(start) : run_path.parent_path() / stage;
+}
+
+[[noreturn]] void refuse_folder(const std::string& start, const fs::path& folder) {
+  fail_usage("{}: {} is no folder; name a run directory or a checkpoint's folder", in_quotes(start),
+             folder.string());
+}
+
+const storage::TensorRecord* find_weights(const storage::Manifest& manifest,
+                                          const std::string& name) {
+  const auto at = std::find_if(manifest.tensors.begin(), manifest.tensors.end(),
+                               [&](const storage::TensorRecord& tensor) {
+                                 return tensor.group == "param" && tensor.name == name;
+                               });
+  return at == manifest.tensors.end() ? nullptr : &*at;
+}
+
+void check_tensor(const storage::Manifest& manifest, const fs::path& checkpoint,
+                  const std::string& name, const parallel::Dims& global) {
+  const storage::TensorRecord* tensor = find_weights(manifest, name);
+  if (tensor == nullptr) {
+    fail_usage("{}: it has no tensor {}; start from a model of the shape that [model] says",
+               checkpoint.string(), name);
   }
+  if (tensor->global != global) {
+    fail_usage(
+        "{}: {} is {} x {}, [model] says {} x {}; make [model] that of the checkpoint, or start "
+        "from another one",
+        checkpoint.string(), name, tensor->global[0], tensor->global[1], global[0], global[1]);
+  }
+}
+
+// Refuses a model of another shape by the tensors that tell it.
+void check_shape(const storage::Manifest& manifest, const fs::path& checkpoint,
+                 const model::GptConfig& model) {
+  check_tensor(manifest, checkpoint, "tok_embed", {model.vocab, model.hidden});
+  check_tensor(manifest, checkpoint, "pos_embed", {model.context, model.hidden});
+  check_tensor(manifest, checkpoint, fmt::format("blocks.{}.mlp.fc.weight", model.layers - 1),
+               {model.ffn, model.hidden});
+  if (find_weights(manifest, fmt::format("blocks.{}.mlp.fc.weight", model.layers)) != nullptr) {
+    fail_usage(
+        "{}: it has more than {} layers; make model.layers that of the checkpoint, or start from "
+        "another one",
+        checkpoint.string(), model.layers);
+  }
+}
+
+// The manifest of the checkpoint that a run would begin with, were its bytes verified.
+std::pair<fs::path, storage::Manifest> look_at(const std::string& start) {
+  const fs::path folder = start;
+  if (!fs::is_directory(folder)) refuse_folder(start, folder);
+  fs::path chosen = folder;
+  if (!fs::exists(folder / storage::kManifestName)) {
+    const auto artifact = launch::read_artifact(folder);
+    const auto saved = storage::list_checkpoints(folder / "checkpoints");
+    if (!artifact && saved.empty()) {
+      fail_usage("{}: no checkpoint in {}; name a run directory or a checkpoint's folder",
+                 in_quotes(start), (folder / "checkpoints").string());
+    }
+    chosen = artifact ? folder / artifact->checkpoint : saved.front().path;
+  }
+  Result<storage::Manifest> manifest = storage::read_manifest(chosen);
+  if (!manifest) fail_usage("{}: {}: {}", in_quotes(start), chosen.string(), manifest.error());
+  return {chosen, std::move(manifest.value())};
 }
 
 // A run that resumes must find the frozen weights that it began with.
@@ -102,14 +163,43 @@ void check_same(const Origin& now, const TaskResources& resources) {
 }  // namespace
 
 fs::path resolve_start(const std::string& start, const fs::path& run_path, ThreadPool& pool) {
-  const std::string stage = launch::started_stage(start);
-  const fs::path folder = stage.empty() ? fs::path(start) : run_path.parent_path() / stage;
-  if (!fs::is_directory(folder)) {
-    fail_usage("{}: {} is no folder; name a run directory or a checkpoint's folder",
-               in_quotes(start), folder.string());
-  }
+  fs::path folder = folder_of(start, run_path);
+  if (!fs::is_directory(folder)) refuse_folder(start, folder);
   if (fs::exists(folder / storage::kManifestName)) return folder;
   return newest_of_run(start, folder, pool);
+}
+
+void check_starts(const launch::Job& job) {
+  for (const auto& [role, start] : starts_of(job)) {
+    if (start.empty() || !launch::started_stage(start).empty()) continue;
+    try {
+      const auto [checkpoint, manifest] = look_at(start);
+      check_shape(manifest, checkpoint, job.model);
+      if (role == "reward") {
+        check_tensor(manifest, checkpoint, kScalarHeadWeight, {1, job.model.hidden});
+      }
+    } catch (const UsageError& error) {
+      fail_usage("start.{}: {}", role, error.what());
+    }
+  }
+}
+
+void check_origins(const launch::Job& job, const fs::path& run_path,
+                   const std::vector<Origin>& origins) {
+  for (const auto& [role, start] : starts_of(job)) {
+    const std::string stage = launch::started_stage(start);
+    const auto then =
+        std::find_if(origins.begin(), origins.end(),
+                     [&key = role](const Origin& origin) { return origin.role == key; });
+    if (stage.empty() || then == origins.end()) continue;
+    const auto now = launch::read_artifact(run_path.parent_path() / stage);
+    if (!now || now->weights_hash == then->weights_hash) continue;
+    fail_usage(
+        "start.{}: stage {} now hands on the weights {} ({}), but {} began with {} ({}); remove "
+        "that folder to train it from the new ones, or bring the old ones back",
+        role, stage, now->weights_hash, now->checkpoint, run_path.string(), then->weights_hash,
+        then->checkpoint);
+  }
 }
 
 fs::path load_start(const std::string& role, const std::string& start, StartUse use,
@@ -130,7 +220,10 @@ fs::path load_start(const std::string& role, const std::string& start, StartUse 
     check_same(origin, resources);
     check_tokenizer(origin, reader.manifest().meta_json, resources);
     const auto boxes = boxes_in(reader, engine, use);
-    check_shape(reader, origin.checkpoint, boxes);
+    check_shape(reader.manifest(), origin.checkpoint, engine.stage().setup().config);
+    for (const parallel::NamedBox& box : boxes) {
+      check_tensor(reader.manifest(), origin.checkpoint, box.tensor, box.global);
+    }
     reader.read(weights_group(reader), boxes);
   });
   if (world.rank() == 0) {

@@ -278,9 +278,8 @@ int Trainer::run() {
     status_.step = job_.train.steps;
     if (leads_) {
       // A kill may have come between the last checkpoint and this.
-      if (!launch::read_artifact(start_.run_path)) {
-        hand_on(*start_.directory, job_, start_.found->state);
-      }
+      const TrainingState& state = start_.found->state;
+      if (!has_handed_on(*start_.directory, job_, state)) hand_on(*start_.directory, job_, state);
       log_info("{}: complete, {} steps are done; a larger train.steps continues it",
                start_.run_path.string(), job_.train.steps);
     }

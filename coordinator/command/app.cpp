@@ -23,6 +23,7 @@ struct Foreign {
   const char* name;
   const char* description;
   std::vector<const char*> subcommands;
+  std::vector<const char*> options = {};  // for completion
 };
 
 // Run by talaria-worker.
@@ -41,8 +42,12 @@ const std::vector<Foreign>& worker_commands() {
 
 const std::vector<Foreign>& own_line_commands() {
   static const std::vector<Foreign> commands = {
-      {"script", "Print a job as a script for mpirun or Slurm.", {}},
-      {"doctor", "Tell what this machine has, what is missing and how to get it.", {}}};
+      {"script",
+       "Print a job as a script for mpirun or Slurm.",
+       {},
+       {"--set", "--run-dir", "--mpirun", "--slurm", "--nodes", "--time", "--partition",
+        "--account", "--output"}},
+      {"doctor", "Tell what this machine has, what is missing and how to get it.", {}, {"--json"}}};
   return commands;
 }
 
@@ -50,6 +55,7 @@ void add_foreign(CLI::App& app, const std::vector<Foreign>& commands) {
   for (const Foreign& each : commands) {
     CLI::App* command = app.add_subcommand(each.name, each.description);
     for (const char* name : each.subcommands) command->add_subcommand(name);
+    for (const char* name : each.options) command->add_flag(name);
   }
 }
 
