@@ -17,7 +17,9 @@ Interval wilson(double share, std::int64_t of) {
   const double scale = 1.0 + kZ * kZ / n;
   const double centre = (share + kZ * kZ / (2.0 * n)) / scale;
   const double half = kZ / scale * std::sqrt(share * (1.0 - share) / n + kZ * kZ / (4.0 * n * n));
-  return {std::max(0.0, centre - half), std::min(1.0, centre + half)};
+  // The share is inside, to the last bit.
+  return {std::max(0.0, std::min(share, centre - half)),
+          std::min(1.0, std::max(share, centre + half))};
 }
 
 std::string share_text(double share, std::int64_t of) {

@@ -107,9 +107,8 @@ void WinRate::read() {
   choose_template();
   // Prompt and answer have to fit everybody.
   std::int64_t room = a_.model->job().model.context;
-  for (const Player* each : players()) {
-    room = std::min({room, each->model->job().model.context, each->model->row_length()});
-  }
+  for (const Player* each : players()) room = std::min(room, each->model->job().model.context);
+  if (judge_.model) room = std::min(room, judge_.model->row_length());
   storage::ChatOptions chat;
   chat.chat_template = chat_;
   chat.max_tokens = room - options_.answer.tokens;
@@ -120,7 +119,13 @@ void WinRate::read() {
     fail_usage("--tokens {}: prompt and answer have to fit {} tokens; give fewer",
                options_.answer.tokens, room);
   }
-  prompts_ = storage::read_prompts(options_.files, a_.model->tokenizer(), chat, counts_);
+  try {
+    prompts_ = storage::read_prompts(options_.files, a_.model->tokenizer(), chat, counts_);
+  } catch (const UsageError& error) {
+    if (counts_.too_long == 0) throw;
+    fail_usage("{}; prompt and answer (--tokens {}) have to fit {} tokens", error.what(),
+               options_.answer.tokens, room);
+  }
   if (options_.limit > 0 && static_cast<std::int64_t>(prompts_.size()) > options_.limit) {
     prompts_.resize(static_cast<std::size_t>(options_.limit));
   }
