@@ -41,6 +41,7 @@ class Terminal {
     if (child_ == 0) {
       ::alarm(60);
       std::vector<char*> words;
+      words.reserve(argv.size() + 1);
       for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
       words.push_back(nullptr);
       ::execv(words[0], words.data());
@@ -68,7 +69,7 @@ class Terminal {
     }
     const std::size_t at = seen_.find(text);
     EXPECT_NE(at, std::string::npos) << text << " did not come, but\n" << seen_;
-    const std::string came = seen_.substr(0, at == std::string::npos ? at : at + text.size());
+    std::string came = seen_.substr(0, at == std::string::npos ? at : at + text.size());
     seen_.erase(0, came.size());
     return came;
   }

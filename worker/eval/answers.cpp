@@ -12,6 +12,7 @@ std::vector<Answer> answer_all(InferenceModel& model,
                                const std::vector<std::vector<std::int32_t>>& prompts,
                                const AnswerOptions& options) {
   std::vector<model::Prompt> all;
+  all.reserve(prompts.size());
   for (const auto& ids : prompts) all.push_back({ids, all.size()});
   model::GenerationOptions generation;
   generation.sampler = options.sampler;
