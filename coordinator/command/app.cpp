@@ -36,6 +36,10 @@ const std::vector<Foreign>& worker_commands() {
        "List, show, verify, import and export checkpoints.",
        {"list", "show", "verify", "import", "export"}},
       {"generate", "Continue a prompt with a checkpoint.", {}},
+      {"chat", "Talk with the model of a checkpoint.", {}},
+      {"eval",
+       "Measure checkpoints: perplexity, exact answers, rewards, win rates.",
+       {"perplexity", "exact", "in-context", "reward", "win-rate"}},
       {"summary", "Tell what a run has reached.", {}}};
   return commands;
 }
