@@ -45,7 +45,7 @@ std::string files_fingerprint(const launch::Job& job, const std::vector<std::str
 }
 
 void tell_counts(const storage::ChatCounts& counts, const char* what, std::size_t training,
-                 std::size_t validation) {
+                 std::optional<std::size_t> validation) {
   std::string skipped;
   const auto add = [&](std::int64_t number, const char* why) {
     if (number > 0) skipped += fmt::format(", {} {}", number, why);
@@ -54,9 +54,19 @@ void tell_counts(const storage::ChatCounts& counts, const char* what, std::size_
   add(counts.too_long, "too long");
   add(counts.no_shared_turn, "without a shared turn");
   add(counts.equal, "with equal answers");
-  log_info("{} {} for training, {} for validation{}{}", training, what, validation,
+  const std::string split =
+      validation ? fmt::format(" for training, {} for validation", *validation) : "";
+  log_info("{} {}{}{}{}", training, what, split,
            skipped.empty() ? "" : "; skipped" + skipped.substr(1),
            counts.first_bad.empty() ? "" : fmt::format(" ({})", counts.first_bad));
+}
+
+void check_selectable(const launch::Job& job, std::size_t validation) {
+  if (job.checkpoint.select != "best" || validation > 0) return;
+  fail_usage(
+      "checkpoint.select: found \"best\", but no line is kept for validation (data.validation = "
+      "{}); raise data.validation, or choose \"last\"",
+      job.data.validation);
 }
 
 bool is_validation(std::uint64_t hash, double share) {

@@ -37,6 +37,7 @@ json::object describe(const launch::Job& job, const TrainingState& state) {
                               {"loss_bits", std::bit_cast<std::int64_t>(state.best_loss)}};
   meta["task"] = json::parse(state.task);
   meta["start"] = to_json(state.origins);
+  meta["tokenizer"] = state.tokenizer;
   meta["build"] = build_identity();
   return meta;
 }
@@ -114,6 +115,8 @@ TrainingState read_training_state(const fs::path& checkpoint) {
     state.task = json::serialize(meta.at("task"));
     state.origins = parse_origins(meta.at("start"));
     state.data_fingerprint = std::string(meta.at("loader").at("fingerprint").as_string());
+    const json::value* tokenizer = meta.as_object().if_contains("tokenizer");
+    if (tokenizer != nullptr) state.tokenizer = std::string(tokenizer->as_string());
     state.job_toml = std::string(meta.at("job").as_string());
     state.build = std::string(meta.at("build").as_string());
   } catch (const std::exception& error) {

@@ -25,6 +25,7 @@ struct TrainingState {
   std::string task = "{}";      // Task::state()
   std::vector<Origin> origins;  // what the run began with
   std::string data_fingerprint;
+  std::string tokenizer;  // its fingerprint; "" where it is not known
   std::string job_toml;
   std::string build;  // of the program that wrote it: build_identity()
 };

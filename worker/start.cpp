@@ -9,6 +9,7 @@
 #include "storage/checkpoint/reader.h"
 #include "storage/checkpoint/verify.h"
 #include "worker/artifact.h"
+#include "worker/checkpointing.h"
 #include "worker/exchange.h"
 
 namespace talaria::worker {
@@ -18,13 +19,14 @@ namespace fs = std::filesystem;
 
 constexpr const char* kScalarHead = "value_head.";
 
+fs::path handed_on(const std::string& start, const fs::path& folder) {
+  const fs::path chosen = folder / read_artifact(folder).value().checkpoint;
+  if (fs::exists(chosen / storage::kManifestName)) return chosen;
+  fail_usage("{}: the run hands on {}, which is gone; train again, or name a checkpoint",
+             in_quotes(start), chosen.string());
+}
+
 fs::path newest_of_run(const std::string& start, const fs::path& folder, ThreadPool& pool) {
-  if (const auto artifact = read_artifact(folder)) {
-    const fs::path chosen = folder / artifact->checkpoint;
-    if (fs::exists(chosen / storage::kManifestName)) return chosen;
-    fail_usage("{}: the run hands on {}, which is gone; train again, or name a checkpoint",
-               in_quotes(start), chosen.string());
-  }
   const storage::Restored found = storage::find_restorable(folder / "checkpoints", pool);
   for (const storage::Skipped& each : found.skipped) {
     log_warning("{}: {}", each.path.string(), each.reason);
@@ -38,7 +40,41 @@ fs::path newest_of_run(const std::string& start, const fs::path& folder, ThreadP
   return found.checkpoint->path;
 }
 
-// Refuses a model of another shape, tensor by tensor.
+// What the tensors' shapes do not tell: heads share their weights out in another way, and further
+// layers would be left out without a word.
+void check_model(const fs::path& checkpoint, const model::GptConfig& wanted) {
+  const TrainingState state = read_training_state(checkpoint);
+  const model::GptConfig saved =
+      launch::parse_job(
+          ConfigFile::parse(state.job_toml, (checkpoint / storage::kManifestName).string()))
+          .model;
+  const auto compare = [&](const char* key, std::int64_t found, std::int64_t want) {
+    if (found == want) return;
+    fail_usage(
+        "{}: it is a model with {} {}, [model] says {}; make [model] that of the checkpoint, or "
+        "start from another one",
+        checkpoint.string(), key, found, want);
+  };
+  compare("layers", saved.layers, wanted.layers);
+  compare("hidden", saved.hidden, wanted.hidden);
+  compare("heads", saved.heads, wanted.heads);
+  compare("ffn", saved.ffn, wanted.ffn);
+  compare("context", saved.context, wanted.context);
+  compare("vocab", saved.vocab, wanted.vocab);
+}
+
+// The same vocabulary size is not the same vocabulary. Nothing is said of a checkpoint that does
+// not know its tokenizer.
+void check_tokenizer(const fs::path& checkpoint, const std::string& wanted) {
+  const std::string saved = read_training_state(checkpoint).tokenizer;
+  if (saved.empty() || wanted.empty() || saved == wanted) return;
+  fail_usage(
+      "{}: it was trained with another tokenizer ({}, data.tokenizer is {}); name the tokenizer "
+      "that it was trained with",
+      checkpoint.string(), saved, wanted);
+}
+
+// Refuses tensors of another shape, one by one.
 void check_shape(const storage::CheckpointReader& reader, const fs::path& checkpoint,
                  const std::vector<parallel::NamedBox>& boxes) {
   for (const parallel::NamedBox& box : boxes) {
@@ -73,13 +109,24 @@ void check_same(const Origin& now, const TaskResources& resources) {
 
 fs::path resolve_start(const std::string& start, const fs::path& run_path, ThreadPool& pool) {
   const std::string stage = launch::started_stage(start);
-  const fs::path folder = stage.empty() ? fs::path(start) : run_path.parent_path() / stage;
+  // With or without a slash at its end.
+  const fs::path run = (run_path / "").parent_path();
+  const fs::path folder = stage.empty() ? fs::path(start) : run.parent_path() / stage;
   if (!fs::is_directory(folder)) {
     fail_usage("{}: {} is no folder; name a run directory or a checkpoint's folder",
                in_quotes(start), folder.string());
   }
-  if (fs::exists(folder / storage::kManifestName)) return folder;
-  return newest_of_run(start, folder, pool);
+  const bool is_checkpoint = fs::exists(folder / storage::kManifestName);
+  if (!is_checkpoint && !fs::exists(folder / kArtifactName)) {
+    return newest_of_run(start, folder, pool);
+  }
+  const fs::path chosen = is_checkpoint ? folder : handed_on(start, folder);
+  const storage::VerifyReport report = storage::verify_checkpoint(chosen, pool);
+  if (!report.ok()) {
+    fail("{}: damaged: {}; bring it back, or name another checkpoint", in_quotes(start),
+         report.damages.front().message());
+  }
+  return chosen;
 }
 
 void load_start(const std::string& role, const std::string& start, StartUse use,
@@ -91,6 +138,8 @@ void load_start(const std::string& role, const std::string& start, StartUse use,
   agree_or_throw(world, [&] {
     if (world.rank() != 0) return;
     origin.checkpoint = resolve_start(start, resources.run_path, resources.pool).string();
+    check_model(origin.checkpoint, engine.stage().setup().config);
+    check_tokenizer(origin.checkpoint, resources.tokenizer);
   });
   origin.checkpoint = broadcast_string(world, origin.checkpoint, 0);
   agree_or_throw(world, [&] {

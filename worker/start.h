@@ -11,8 +11,9 @@
 namespace talaria::worker {
 
 // The checkpoint that `start` names: its own folder, what a run's artifact.json hands on, or the
-// newest checkpoint of a run that verifies. "stage:NAME" is the run beside `run_path`. Reads files:
-// for one rank. Throws UsageError naming what is missing.
+// newest checkpoint of a run that verifies. "stage:NAME" is the run beside `run_path`. Reads and
+// verifies the checkpoint's files: for one rank. Throws UsageError naming what is missing, Error
+// for what is damaged.
 std::filesystem::path resolve_start(const std::string& start, const std::filesystem::path& run_path,
                                     ThreadPool& pool);
 
@@ -22,7 +23,8 @@ enum class StartUse { kTrained, kFrozen };
 // Fills the engine's weights from `start`, the value of the key start.<role>; nothing happens where
 // it is empty, nor for a trained model in a run that resumes. A scalar head keeps its own weights
 // where the checkpoint has none. Adds to resources.origins. Throws AgreedFailure, on all ranks,
-// when the checkpoint is missing, of another shape, or no longer the one that the run began with.
+// when the checkpoint is missing or damaged, of another shape, trained with another tokenizer, or
+// no longer the one that the run began with.
 // Collective over world.
 void load_start(const std::string& role, const std::string& start, StartUse use,
                 const TaskResources& resources, Engine& engine);

@@ -13,8 +13,8 @@ std::unique_ptr<Task> make_task(const launch::Job& job, bool leads) {
   if (job.job.kind == "reward") return std::make_unique<RewardTask>(job, leads);
   if (job.job.kind == "sft") return std::make_unique<SftTask>(job, leads);
   fail_usage(
-      "job.kind: found \"{}\", which is not available in this version; allowed: \"pretrain\" or "
-      "\"sft\"",
+      "job.kind: found \"{}\", which is not available in this version; allowed: "
+      "\"pretrain\", \"sft\" or \"reward\"",
       job.job.kind);
 }
 

@@ -41,6 +41,7 @@ struct TaskResources {
   bool resumes = false;
   // What the run began with; load_start adds to it, and holds a run that resumes to it.
   std::vector<Origin>& origins;
+  std::string tokenizer;  // fingerprint of data.tokenizer; "" where the job names none
 };
 
 class Task {

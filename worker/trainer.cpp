@@ -10,6 +10,7 @@
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "storage/checkpoint/crash_point.h"
+#include "storage/text/tokenizer.h"
 #include "worker/checkpointing.h"
 #include "worker/exchange.h"
 #include "worker/hand_on.h"
@@ -110,10 +111,13 @@ void Trainer::build() {
   groups_ = make_groups();
   state_.data_fingerprint = task_->data_fingerprint();
   state_.job_toml = job_.effective_toml;
+  if (!job_.data.tokenizer.empty()) {
+    state_.tokenizer = storage::Tokenizer::load(job_.data.tokenizer).fingerprint();
+  }
   const bool resumes = !start_.restored_from.empty();
   if (resumes) state_.origins = read_training_state(start_.restored_from).origins;
-  task_->build(
-      {process_.rank(), groups_, *pool_, reporter_, start_.run_path, resumes, state_.origins});
+  task_->build({process_.rank(), groups_, *pool_, reporter_, start_.run_path, resumes,
+                state_.origins, state_.tokenizer});
 }
 
 void Trainer::restore() {
@@ -149,9 +153,11 @@ std::optional<Evaluation> Trainer::evaluate() {
 
 void Trainer::save(const std::optional<Evaluation>& evaluation) {
   reporter_.enter(wire::Phase::kSave);
+  agree_or_throw(*groups_.world, [this] { task_->check_unchanged(); });
   state_.updates = task_->models().front().engine->optimizer().updates();
   state_.task = task_->state();
   const bool best = job_.checkpoint.select == "best" && evaluation &&
+                    std::isfinite(evaluation->loss) &&
                     (state_.best_step < 0 || evaluation->loss < state_.best_loss);
   if (best) {
     state_.best_step = state_.step;
@@ -276,10 +282,9 @@ int Trainer::run() {
   if (start_.complete) {
     status_.step = job_.train.steps;
     if (leads_) {
-      // A kill may have come between the last checkpoint and this.
-      if (!read_artifact(start_.run_path)) {
-        hand_on(*start_.directory, job_, start_.found->state);
-      }
+      // A kill may have come between the last checkpoint and this, and checkpoint.select may have
+      // another value than before.
+      hand_on(*start_.directory, job_, start_.found->state);
       log_info("{}: complete, {} steps are done; a larger train.steps continues it",
                start_.run_path.string(), job_.train.steps);
     }
