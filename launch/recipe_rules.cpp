@@ -58,6 +58,14 @@ void settle_mix(const JobReader& reader, const Job& job) {
   }
 }
 
+void settle_reward(const JobReader& reader, const Job& job) {
+  if (job.reward.demonstrations.empty() || job.checkpoint.select != "best") return;
+  reader.refuse(
+      "reward.demonstrations",
+      "found with checkpoint.select = \"best\"; allowed: with select = \"last\" (the bias "
+      "is shifted in the last checkpoint)");
+}
+
 void settle_rewards(const JobReader& reader, const Job& job) {
   const RewardsSection& rewards = job.rewards;
   if (job.start.reward.empty() && rewards.rule == "none") {
@@ -127,6 +135,7 @@ void settle_recipe(const JobReader& reader, Job& job) {
   if (job.job.kind == "pretrain") return;
   settle_files(reader, job);
   settle_mix(reader, job);
+  if (job.job.kind == "reward") settle_reward(reader, job);
   if (job.job.kind == "ppo") settle_ppo(reader, job);
 }
 

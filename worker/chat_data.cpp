@@ -58,10 +58,19 @@ std::string skipped_text(const storage::ChatCounts& counts) {
 }
 
 void tell_counts(const storage::ChatCounts& counts, const char* what, std::size_t training,
-                 std::size_t validation) {
+                 std::optional<std::size_t> validation) {
   const std::string skipped = skipped_text(counts);
-  log_info("{} {} for training, {} for validation{}{}", training, what, validation,
-           skipped.empty() ? "" : "; skipped ", skipped);
+  const std::string split =
+      validation ? fmt::format(" for training, {} for validation", *validation) : "";
+  log_info("{} {}{}{}{}", training, what, split, skipped.empty() ? "" : "; skipped ", skipped);
+}
+
+void check_selectable(const launch::Job& job, std::size_t validation) {
+  if (job.checkpoint.select != "best" || validation > 0) return;
+  fail_usage(
+      "checkpoint.select: found \"best\", but no line is kept for validation (data.validation = "
+      "{}); raise data.validation, or choose \"last\"",
+      job.data.validation);
 }
 
 bool is_validation(std::uint64_t hash, double share) {

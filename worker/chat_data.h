@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,9 +35,12 @@ std::string files_fingerprint(const launch::Job& job, const std::vector<std::str
 
 // "2 bad, 1 too long (FILE:LINE: the first one's reason)"; "" where nothing was skipped.
 std::string skipped_text(const storage::ChatCounts& counts);
-// Says what was read and what was skipped.
+// Says what was read and what was skipped; without `validation` it was not split.
 void tell_counts(const storage::ChatCounts& counts, const char* what, std::size_t training,
-                 std::size_t validation);
+                 std::optional<std::size_t> validation = std::nullopt);
+
+// Throws UsageError where the best checkpoint shall be handed on and nothing is there to judge by.
+void check_selectable(const launch::Job& job, std::size_t validation);
 
 // Whether the line with this hash is kept from training.
 bool is_validation(std::uint64_t hash, double share);

@@ -127,6 +127,8 @@ TrainingState read_training_state(const fs::path& checkpoint) {
     state.task = json::serialize(meta.at("task"));
     state.origins = launch::parse_origins(meta.at("start"));
     state.data_fingerprint = std::string(meta.at("loader").at("fingerprint").as_string());
+    const json::value* tokenizer = meta.as_object().if_contains("tokenizer");
+    if (tokenizer != nullptr) state.tokenizer = std::string(tokenizer->as_string());
     state.job_toml = std::string(meta.at("job").as_string());
     state.build = std::string(meta.at("build").as_string());
   } catch (const std::exception& error) {

@@ -21,6 +21,7 @@ namespace json = boost::json;
 // The numbers of a step's line; of several the last line counts.
 std::map<std::string, double> metrics_of(const fs::path& run, std::int64_t step) {
   std::map<std::string, double> metrics;
+  if (!fs::exists(run / "metrics.jsonl")) return metrics;
   std::istringstream lines(read_file(run / "metrics.jsonl"));
   for (std::string line; std::getline(lines, line);) {
     json::error_code error;

@@ -10,7 +10,7 @@ namespace talaria::worker {
 
 // Writes the run's artifact.json: of the best checkpoint where checkpoint.select says so and one
 // was evaluated, else of the last. Its metrics are those of its step in metrics.jsonl. Rank 0,
-// behind the last save. Throws Error.
+// behind the last save. Throws Error where that checkpoint is not there.
 void hand_on(const RunDirectory& run, const launch::Job& job, const TrainingState& state);
 
 // Whether the run has an artifact.json that is whole, of the checkpoint that hand_on would name.

@@ -106,6 +106,7 @@ std::string import_model(const ImportOptions& options) {
   if (tokenizer) save_tokenizer(*tokenizer, folder);
   TrainingState state;
   state.job_toml = job.effective_toml;
+  if (tokenizer) state.tokenizer = tokenizer->fingerprint();
   const fs::path checkpoint = save_weights(model.group, job, state, root);
 
   const std::string hash = storage::CheckpointReader(checkpoint).manifest().weights_hash;

@@ -49,9 +49,13 @@ void PreferenceCounter::add(const RowComparisons& row, std::span<const float> va
   for (std::size_t c = 0; c < row.places.size(); ++c) {
     const std::vector<double> rewards = rewards_at(row.places[c], values);
     const std::vector<std::int32_t>& ranks = row.ranks[c];
+    ++comparisons_;
+    if (!std::all_of(rewards.begin(), rewards.end(), [](double r) { return std::isfinite(r); })) {
+      ++nonfinite_;
+      continue;
+    }
     std::vector<double> unused(rewards.size());
     const model::PairwiseResult result = model::pairwise_loss(rewards, ranks, unused);
-    ++comparisons_;
     loss_ += result.loss;
     pairs_ += result.pairs;
     correct_ += result.correct;
@@ -61,8 +65,7 @@ void PreferenceCounter::add(const RowComparisons& row, std::span<const float> va
         if (ranks[i] >= ranks[j]) continue;  // i is the better one
         const double difference = rewards[i] - rewards[j];
         const double probability = 1.0 / (1.0 + std::exp(-std::abs(difference)));
-        const auto bin = static_cast<std::size_t>(
-            std::clamp(static_cast<int>((probability - 0.5) * 10.0), 0, 4));
+        const auto bin = static_cast<std::size_t>(std::min(4.0, (probability - 0.5) * 10.0));
         ++bins_[bin].pairs;
         bins_[bin].correct += difference > 0.0 ? 1 : 0;
         bins_[bin].probability += probability;
@@ -71,7 +74,10 @@ void PreferenceCounter::add(const RowComparisons& row, std::span<const float> va
   }
 }
 
-double PreferenceCounter::loss() const { return loss_ / static_cast<double>(comparisons_); }
+double PreferenceCounter::loss() const {
+  if (nonfinite_ > 0 || comparisons_ == 0) return std::numeric_limits<double>::quiet_NaN();
+  return loss_ / static_cast<double>(comparisons_);
+}
 
 double PreferenceCounter::accuracy() const { return share(correct_, pairs_); }
 
@@ -85,8 +91,11 @@ std::map<std::string, double> PreferenceCounter::metrics() const {
     error += std::abs(static_cast<double>(bin.correct) - bin.probability);
     const std::string name = fmt::format("calibration/0.{}", 5 + b);
     metrics[name + "_pairs"] = static_cast<double>(bin.pairs);
-    if (bin.pairs > 0) metrics[name + "_accuracy"] = share(bin.correct, bin.pairs);
+    if (bin.pairs == 0) continue;
+    metrics[name + "_accuracy"] = share(bin.correct, bin.pairs);
+    metrics[name + "_probability"] = bin.probability / static_cast<double>(bin.pairs);
   }
+  if (nonfinite_ > 0) metrics["nonfinite"] = static_cast<double>(nonfinite_);
   metrics["calibration_error"] = error / static_cast<double>(pairs_);
   return metrics;
 }

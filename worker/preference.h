@@ -39,14 +39,18 @@ class PairwiseObjective final : public model::ScalarObjective {
 // which it prefers, sigmoid(|difference|): 0.5 to 0.6, ..., 0.9 to 1.
 class PreferenceCounter {
  public:
-  // values: [T] of the row.
+  // values: [T] of the row. A comparison with a reward that is not finite is counted as such and
+  // its pairs in nothing else.
   void add(const RowComparisons& row, std::span<const float> values);
 
-  double loss() const;      // mean over comparisons
-  double accuracy() const;  // share of pairs with better above worse; NaN without pairs
+  // Mean over comparisons; NaN where one has a reward that is not finite, and without any.
+  double loss() const;
+  // Share of pairs with better above worse (equal rewards are no success); NaN without pairs.
+  double accuracy() const;
   // accuracy, margin (mean of better - worse), calibration_error (mean over pairs of |accuracy -
-  // mean probability| of their bin), and for each bin calibration/0.5_pairs,
-  // calibration/0.5_accuracy.
+  // mean probability| of their bin), and for each bin calibration/0.5_pairs and, where it has any,
+  // calibration/0.5_accuracy and calibration/0.5_probability (mean). Where there are some,
+  // nonfinite: comparisons with a reward that is not finite.
   std::map<std::string, double> metrics() const;
 
  private:
@@ -57,6 +61,7 @@ class PreferenceCounter {
   };
   std::array<Bin, 5> bins_{};
   std::int64_t comparisons_ = 0;
+  std::int64_t nonfinite_ = 0;  // of comparisons_
   std::int64_t pairs_ = 0;
   std::int64_t correct_ = 0;
   double loss_ = 0.0;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/reward.h"
 
+#include <cmath>
+
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "worker/comparison_rows.h"
+#include "worker/exchange.h"
 #include "worker/forward_pass.h"
 #include "worker/preference.h"
 #include "worker/start.h"
@@ -25,10 +28,12 @@ RewardTask::RewardTask(const launch::Job& job, bool leads)
   if (training_.empty()) {
     fail_usage(
         "data.files: no comparison is left for training; raise train.sequence_length (a row "
-        "holds all answers of a prompt), lower data.validation, or bring more of them");
+        "holds all answers of a prompt) or model.context, lower data.validation, or bring more of "
+        "them");
   }
   rows_.emplace(storage::row_tokens(training_), job.train.sequence_length, job.data.packing,
                 job.job.seed);
+  check_selectable(job, validation_.size());
   if (!validation_.empty()) {
     validation_rows_ = storage::pack_epoch(storage::row_tokens(validation_),
                                            job.train.sequence_length, job.data.packing, 0, 0);
@@ -55,7 +60,7 @@ void RewardTask::read_demonstrations(bool leads) {
            chat_options(job_, longest, leads), counts)) {
     demonstrations_.push_back({{}, {std::move(each.ids)}, {0}, each.hash, {}});
   }
-  if (leads) tell_counts(counts, "demonstrations", demonstrations_.size(), 0);
+  if (leads) tell_counts(counts, "demonstrations", demonstrations_.size());
 }
 
 void RewardTask::build(const TaskResources& resources) {
@@ -140,11 +145,18 @@ void RewardTask::finish() {
     }
   }
   const double mean = sum / static_cast<double>(demonstrations_.size());
+  agree_or_throw(*engine_->groups().world, [&] {
+    if (std::isfinite(mean)) return;
+    fail(
+        "reward.demonstrations: their mean reward is {}, so the bias cannot be shifted; lower "
+        "optimizer.learning_rate and train again",
+        mean);
+  });
   for (const parallel::NamedBox& box : engine_->stage().parameters().weight_boxes()) {
     if (box.tensor == "value_head.bias") box.data[0] -= static_cast<float>(mean);
   }
   if (engine_->groups().world->rank() != 0) return;
-  log_info("the bias was shifted by {:.4f}: {} demonstrations have mean reward 0", -mean,
+  log_info("the bias was shifted by {:.4f}: the mean reward of {} demonstrations is 0", -mean,
            demonstrations_.size());
 }
 

@@ -41,6 +41,7 @@ SftTask::SftTask(const launch::Job& job, bool leads) : job_(job), tokenizer_(ope
   }
   rows_.emplace(storage::row_tokens(training_), job.train.sequence_length, job.data.packing,
                 job.job.seed);
+  check_selectable(job, validation_.size());
   if (!validation_.empty()) {
     validation_rows_ = storage::pack_epoch(storage::row_tokens(validation_),
                                            job.train.sequence_length, job.data.packing, 0, 0);
@@ -110,7 +111,10 @@ StepReport SftTask::step(std::int64_t step, bool stop_requested) {
       (places[s].mix ? mix : main) += report.sample_losses[s];
     }
     report.loss = main / tokens;
-    report.metrics["mix_loss"] = mix / static_cast<double>(mix_weight) / mix_tokens;
+    // Without a weight the rows' losses are not known.
+    if (mix_weight > 0.0F) {
+      report.metrics["mix_loss"] = mix / static_cast<double>(mix_weight) / mix_tokens;
+    }
   }
   report.metrics["trained_tokens"] = tokens;
   return report;

@@ -14,6 +14,7 @@
 #include "storage/checkpoint/checkpoint.h"
 #include "storage/checkpoint/reader.h"
 #include "storage/checkpoint/verify.h"
+#include "worker/checkpointing.h"
 #include "worker/exchange.h"
 
 namespace talaria::worker {
@@ -24,13 +25,14 @@ namespace fs = std::filesystem;
 constexpr const char* kScalarHead = "value_head.";
 constexpr const char* kScalarHeadWeight = "value_head.weight";
 
+fs::path handed_on(const std::string& start, const fs::path& folder) {
+  fs::path chosen = folder / launch::read_artifact(folder).value().checkpoint;
+  if (fs::exists(chosen / storage::kManifestName)) return chosen;
+  fail_usage("{}: the run hands on {}, which is gone; train again, or name a checkpoint",
+             in_quotes(start), chosen.string());
+}
+
 fs::path newest_of_run(const std::string& start, const fs::path& folder, ThreadPool& pool) {
-  if (const auto artifact = launch::read_artifact(folder)) {
-    fs::path chosen = folder / artifact->checkpoint;
-    if (fs::exists(chosen / storage::kManifestName)) return chosen;
-    fail_usage("{}: the run hands on {}, which is gone; train again, or name a checkpoint",
-               in_quotes(start), chosen.string());
-  }
   const storage::Restored found = storage::find_restorable(folder / "checkpoints", pool);
   for (const storage::Skipped& each : found.skipped) {
     log_warning("{}: {}", each.path.string(), each.reason);
@@ -82,7 +84,8 @@ std::vector<std::pair<std::string, std::string>> starts_of(const launch::Job& jo
 
 fs::path folder_of(const std::string& start, const fs::path& run_path) {
   const std::string stage = launch::started_stage(start);
-  return stage.empty() ? fs::path(start) : run_path.parent_path() / stage;
+  // With or without a slash at its end.
+  return stage.empty() ? fs::path(start) : (run_path / "").parent_path().parent_path() / stage;
 }
 
 [[noreturn]] void refuse_folder(const std::string& start, const fs::path& folder) {
@@ -129,6 +132,18 @@ void check_shape(const storage::Manifest& manifest, const fs::path& checkpoint,
   }
 }
 
+// What the tensors' shapes do not tell: heads share their weights out in another way.
+void check_heads(const fs::path& checkpoint, const model::GptConfig& wanted) {
+  const TrainingState state = read_training_state(checkpoint);
+  const launch::Job saved = launch::parse_job(
+      ConfigFile::parse(state.job_toml, (checkpoint / storage::kManifestName).string()));
+  if (saved.model.heads == wanted.heads) return;
+  fail_usage(
+      "{}: it is a model with {} heads, [model] says {}; make [model] that of the checkpoint, or "
+      "start from another one",
+      checkpoint.string(), saved.model.heads, wanted.heads);
+}
+
 // The manifest of the checkpoint that a run would begin with, were its bytes verified.
 std::pair<fs::path, storage::Manifest> look_at(const std::string& start) {
   const fs::path folder = start;
@@ -163,10 +178,19 @@ void check_same(const Origin& now, const TaskResources& resources) {
 }  // namespace
 
 fs::path resolve_start(const std::string& start, const fs::path& run_path, ThreadPool& pool) {
-  fs::path folder = folder_of(start, run_path);
+  const fs::path folder = folder_of(start, run_path);
   if (!fs::is_directory(folder)) refuse_folder(start, folder);
-  if (fs::exists(folder / storage::kManifestName)) return folder;
-  return newest_of_run(start, folder, pool);
+  const bool is_checkpoint = fs::exists(folder / storage::kManifestName);
+  if (!is_checkpoint && !fs::exists(folder / launch::kArtifactName)) {
+    return newest_of_run(start, folder, pool);
+  }
+  fs::path chosen = is_checkpoint ? folder : handed_on(start, folder);
+  const storage::VerifyReport report = storage::verify_checkpoint(chosen, pool);
+  if (!report.ok()) {
+    fail("{}: damaged: {}; bring it back, or name another checkpoint", in_quotes(start),
+         report.damages.front().message());
+  }
+  return chosen;
 }
 
 void check_starts(const launch::Job& job) {
@@ -211,6 +235,7 @@ fs::path load_start(const std::string& role, const std::string& start, StartUse 
   agree_or_throw(world, [&] {
     if (world.rank() != 0) return;
     origin.checkpoint = resolve_start(start, resources.run_path, resources.pool).string();
+    check_heads(origin.checkpoint, engine.stage().setup().config);
   });
   origin.checkpoint = broadcast_string(world, origin.checkpoint, 0);
   agree_or_throw(world, [&] {

@@ -12,8 +12,9 @@
 namespace talaria::worker {
 
 // The checkpoint that `start` names: its own folder, what a run's artifact.json hands on, or the
-// newest checkpoint of a run that verifies. "stage:NAME" is the run beside `run_path`. Reads files:
-// for one rank. Throws UsageError naming what is missing.
+// newest checkpoint of a run that verifies. "stage:NAME" is the run beside `run_path`. Reads and
+// verifies the checkpoint's files: for one rank. Throws UsageError naming what is missing, Error
+// for what is damaged.
 std::filesystem::path resolve_start(const std::string& start, const std::filesystem::path& run_path,
                                     ThreadPool& pool);
 

@@ -150,9 +150,11 @@ std::optional<Evaluation> Trainer::evaluate() {
 
 void Trainer::save(const std::optional<Evaluation>& evaluation) {
   reporter_.enter(wire::Phase::kSave);
+  agree_or_throw(*groups_.world, [this] { task_->check_unchanged(); });
   state_.updates = task_->models().front().engine->optimizer().updates();
   state_.task = task_->state();
   const bool best = job_.checkpoint.select == "best" && evaluation &&
+                    std::isfinite(evaluation->loss) &&
                     (state_.best_step < 0 || evaluation->loss < state_.best_loss);
   if (best) {
     state_.best_step = state_.step;

@@ -214,6 +214,8 @@ TEST(Recipe, WhatDoesNotFitIsRefusedInOneLine) {
               HasSubstr("data.files: missing; allowed with kind \"ppo\": one or more JSONL files "
                         "of prompts"));
   EXPECT_THAT(complaint(kReward, {"data.tokenizer="}), HasSubstr("data.tokenizer: missing"));
+  EXPECT_THAT(complaint(kReward, {"checkpoint.select=best"}),
+              HasSubstr("reward.demonstrations: found with checkpoint.select = \"best\""));
   EXPECT_THAT(complaint(kPpo, {"start.weights="}),
               HasSubstr("start.weights: missing; allowed with kind \"ppo\": the policy"));
   EXPECT_THAT(complaint(kPpo, {"train.dropout=0.1"}), HasSubstr("train.dropout: found 0.1"));
