@@ -127,6 +127,8 @@ void settle_monitor(const JobReader& reader, const Job& job) {
       {"monitor.start_seconds", monitor.start_seconds},
       {"monitor.setup_seconds", monitor.setup_seconds},
       {"monitor.restore_seconds", monitor.restore_seconds},
+      {"monitor.rollout_seconds", monitor.rollout_seconds},
+      {"monitor.score_seconds", monitor.score_seconds},
       {"monitor.step_seconds", monitor.step_seconds},
       {"monitor.evaluate_seconds", monitor.evaluate_seconds},
       {"monitor.save_seconds", monitor.save_seconds},

@@ -39,6 +39,8 @@ struct MonitorSection {
   double start_seconds = 0.0;
   double setup_seconds = 0.0;
   double restore_seconds = 0.0;
+  double rollout_seconds = 0.0;
+  double score_seconds = 0.0;
   double step_seconds = 0.0;
   double evaluate_seconds = 0.0;
   double save_seconds = 0.0;
@@ -93,6 +95,8 @@ struct RewardsSection {
   std::string rule = "none";  // none | exact | match | share
   std::string pattern;
   std::string of;
+  std::string compare = "no";  // no | text | number: a match's group 1 with the prompt's answer
+  bool count = true;           // of match: false gives 1 where there is one
   double rule_weight = 1.0;
   double clip = 0.0;              // largest magnitude of the score; 0: none
   double unfinished_score = 0.0;  // in the place of the score where no stop token came ...

@@ -185,8 +185,12 @@ void add_monitor(std::vector<JobKey>& keys) {
                       "of reading the job file and opening the data", "", deadline));
   keys.push_back(real("monitor.restore_seconds", duration, FIELD(monitor.restore_seconds),
                       "of reading a checkpoint", "", deadline));
-  keys.push_back(real("monitor.step_seconds", duration, FIELD(monitor.step_seconds), "of a step",
-                      "", deadline));
+  keys.push_back(real("monitor.rollout_seconds", duration, FIELD(monitor.rollout_seconds),
+                      "of sampling an iteration's responses (PPO)", "", deadline));
+  keys.push_back(real("monitor.score_seconds", duration, FIELD(monitor.score_seconds),
+                      "of judging them: reference, reward model, values (PPO)", "", deadline));
+  keys.push_back(real("monitor.step_seconds", duration, FIELD(monitor.step_seconds),
+                      "of a step; of an iteration's updates (PPO)", "", deadline));
   keys.push_back(real("monitor.evaluate_seconds", duration, FIELD(monitor.evaluate_seconds),
                       "of a validation", "", deadline));
   keys.push_back(real("monitor.save_seconds", duration, FIELD(monitor.save_seconds),

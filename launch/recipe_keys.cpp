@@ -37,6 +37,12 @@ void add_rewards(std::vector<JobKey>& keys) {
                                     "a regular expression (PCRE2)", "", "with match and share")));
   keys.push_back(only({"ppo"}, text("rewards.of", FIELD(rewards.of), "what the share is of (PCRE2)",
                                     "", "with share")));
+  keys.push_back(
+      only({"ppo"}, choice("rewards.compare", {"no", "text", "number"}, FIELD(rewards.compare),
+                           "count only matches whose group 1 is the prompt's answer")));
+  keys.push_back(only({"ppo"}, boolean("rewards.count", FIELD(rewards.count),
+                                       "the score of match is the number of matches, else 1 where "
+                                       "there is one")));
   keys.push_back(only({"ppo"}, real("rewards.rule_weight", {-1e6, 1e6}, FIELD(rewards.rule_weight),
                                     "weight of the rule's score")));
   keys.push_back(only({"ppo"}, real("rewards.clip", {0.0, 1e6}, FIELD(rewards.clip),

@@ -78,6 +78,12 @@ void settle_rewards(const JobReader& reader, const Job& job) {
         "rewards.pattern",
         fmt::format("missing; allowed with rule \"{}\": a regular expression", rewards.rule));
   }
+  if (rewards.compare != "no" && rewards.rule != "match") {
+    reader.refuse("rewards.compare",
+                  fmt::format("found \"{}\" with rule \"{}\"; allowed: with rule "
+                              "\"match\" only",
+                              rewards.compare, rewards.rule));
+  }
   if (rewards.rule == "share" && rewards.of.empty()) {
     reader.refuse("rewards.of", "missing; allowed with rule \"share\": a regular expression");
   }
@@ -112,6 +118,12 @@ void settle_ppo(const JobReader& reader, Job& job) {
   if (job.start.reference.empty()) job.start.reference = job.start.weights;
   if (job.start.value.empty()) {
     job.start.value = job.start.reward.empty() ? job.start.weights : job.start.reward;
+  }
+  // beta (1 + e n / horizon), e being at least -0.2, must stay above 0.
+  if (ppo.kl == "adaptive" && static_cast<double>(ppo.rollout_batch) >= 5.0 * ppo.kl_horizon) {
+    reader.refuse("ppo.kl_horizon",
+                  fmt::format("found {}; allowed: above {} (a fifth of ppo.rollout_batch)",
+                              ppo.kl_horizon, static_cast<double>(ppo.rollout_batch) / 5.0));
   }
   settle_rewards(reader, job);
 }

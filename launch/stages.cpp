@@ -95,11 +95,6 @@ std::vector<std::string> read_after(ConfigTable& entry, const std::string& name,
 
 // What is the file's or the stage's own matter, and cannot stand in a stage's table.
 void refuse_foreign(ConfigTable& entry) {
-  if (entry.has("gate")) {
-    entry.refuse("gate",
-                 "gates are not available in this version; allowed: name, kind, after and "
-                 "the tables of a job file");
-  }
   std::optional<ConfigTable> job = entry.table("job");
   if (!job) return;
   if (job->has("name")) {
@@ -119,6 +114,23 @@ std::set<std::string> stages_before(const std::vector<std::string>& after,
     if (before.contains(stage->name)) before.insert(stage->after.begin(), stage->after.end());
   }
   return before;
+}
+
+std::vector<Gate> read_gates(ConfigTable& entry, const std::set<std::string>& before,
+                             const std::vector<Stage>& above) {
+  std::vector<GateStage> known;
+  for (const Stage& stage : above) {
+    if (before.contains(stage.name)) known.push_back({stage.name, stage.job.job.kind});
+  }
+  std::vector<Gate> gates;
+  for (const std::string& text : entry.strings("gate", true).value_or(std::vector<std::string>{})) {
+    Result<Gate> gate = parse_gate(text, known);
+    if (!gate) {
+      entry.refuse("gate", fmt::format("found the string {}, {}", in_quotes(text), gate.error()));
+    }
+    gates.push_back(std::move(gate.value()));
+  }
+  return gates;
 }
 
 // Refuses weights of a stage that is not done before.
@@ -160,7 +172,7 @@ StagedJob parse_stages(const ConfigFile& file) {
     Job job = parse_job(file);
     check_starts(file, job, {});
     staged.name = job.job.name;
-    staged.stages.push_back({job.job.name, {}, std::move(job), file.to_toml()});
+    staged.stages.push_back({job.job.name, {}, {}, std::move(job), file.to_toml()});
     return staged;
   }
   staged.staged = true;
@@ -175,12 +187,14 @@ StagedJob parse_stages(const ConfigFile& file) {
     stage.name = read_name(entry, staged.stages);
     refuse_foreign(entry);
     stage.after = read_after(entry, stage.name, staged.stages);
+    const std::set<std::string> before = stages_before(stage.after, staged.stages);
+    stage.gates = read_gates(entry, before, staged.stages);
     for (const std::string& table : table_names()) entry.table(table);
     entry.string("kind");
     entry.finish();
     const ConfigFile own = file.overlaid(overlay_of(i));
     stage.job = parse_stage_job(own, stage.name);
-    check_starts(own, stage.job, stages_before(stage.after, staged.stages));
+    check_starts(own, stage.job, before);
     stage.toml = own.to_toml();
     staged.stages.push_back(std::move(stage));
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cluster/base/config.h"
+#include "launch/gate.h"
 #include "launch/job.h"
 
 namespace talaria::launch {
@@ -14,8 +15,9 @@ namespace talaria::launch {
 struct Stage {
   std::string name;  // of [[stage]]; the job's name in a file without stages
   std::vector<std::string>
-      after;         // names of stages that must be done before; default: the one above it
-  Job job;           // validated
+      after;                // names of stages that must be done before; default: the one above it
+  std::vector<Gate> gates;  // what stages that are done before must have reached
+  Job job;                  // validated
   std::string toml;  // the stage's own job file, overrides applied; what it leaves open stays open
 };
 

@@ -8,6 +8,7 @@
 #include <boost/json.hpp>
 
 #include "cluster/base/error.h"
+#include "launch/artifact_json.h"
 #include "model/cpu/isa.h"
 #include "storage/checkpoint/reader.h"
 #include "storage/checkpoint/verify.h"
@@ -35,9 +36,9 @@ json::object describe(const launch::Job& job, const TrainingState& state) {
       {"learning_rate", model::learning_rate(learning_rate_schedule(job), state.step)}};
   meta["best"] = json::object{{"step", state.best_step},
                               {"loss_bits", std::bit_cast<std::int64_t>(state.best_loss)}};
+  if (!state.tokenizer.empty()) meta["tokenizer"] = state.tokenizer;
   meta["task"] = json::parse(state.task);
-  meta["start"] = to_json(state.origins);
-  meta["tokenizer"] = state.tokenizer;
+  meta["start"] = launch::to_json(state.origins);
   meta["build"] = build_identity();
   return meta;
 }
@@ -54,6 +55,14 @@ void refuse_weights_only(const fs::path& checkpoint) {
       "{}: holds weights only, without the optimizer's moments (adam_m, adam_v), so no run can "
       "continue from it; choose another --run-dir",
       checkpoint.string());
+}
+
+// Boxes of the engine's weights, moved to the same places of the buffer.
+std::vector<parallel::NamedBox> moved(const TaskBuffer& buffer,
+                                      std::vector<parallel::NamedBox> boxes) {
+  const float* weights = buffer.engine->stage().parameters().weights();
+  for (parallel::NamedBox& box : boxes) box.data = buffer.data + (box.data - weights);
+  return boxes;
 }
 
 }  // namespace
@@ -76,6 +85,9 @@ fs::path save_checkpoint(Task& task, parallel::Communicator& world, const launch
     groups.push_back({model.prefix + "param", optimizer.owned_weights()});
     groups.push_back({model.prefix + "adam_m", optimizer.owned_moments(0)});
     groups.push_back({model.prefix + "adam_v", optimizer.owned_moments(1)});
+  }
+  for (const TaskBuffer& buffer : task.buffers()) {
+    groups.push_back({buffer.group, moved(buffer, buffer.engine->optimizer().owned_weights())});
   }
   const std::string record = storage::write_shard(temporary, world.rank(), world.size(), groups);
   const std::vector<std::string> records = gather_strings(world, record);
@@ -113,7 +125,7 @@ TrainingState read_training_state(const fs::path& checkpoint) {
     state.best_step = best.at("step").to_number<std::int64_t>();
     state.best_loss = std::bit_cast<double>(best.at("loss_bits").to_number<std::int64_t>());
     state.task = json::serialize(meta.at("task"));
-    state.origins = parse_origins(meta.at("start"));
+    state.origins = launch::parse_origins(meta.at("start"));
     state.data_fingerprint = std::string(meta.at("loader").at("fingerprint").as_string());
     const json::value* tokenizer = meta.as_object().if_contains("tokenizer");
     if (tokenizer != nullptr) state.tokenizer = std::string(tokenizer->as_string());
@@ -153,6 +165,9 @@ void load_checkpoint(Task& task, const fs::path& checkpoint, const TrainingState
     reader.read(model.prefix + "adam_m", engine.optimizer().needed_moments(0));
     reader.read(model.prefix + "adam_v", engine.optimizer().needed_moments(1));
     engine.optimizer().set_updates(state.updates);
+  }
+  for (const TaskBuffer& buffer : task.buffers()) {
+    reader.read(buffer.group, moved(buffer, buffer.engine->stage().parameters().weight_boxes()));
   }
 }
 

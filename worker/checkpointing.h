@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "cluster/base/thread_pool.h"
+#include "launch/artifact.h"
 #include "launch/job.h"
 #include "storage/checkpoint/checkpoint.h"
-#include "worker/artifact.h"
 #include "worker/task.h"
 
 namespace talaria::worker {
@@ -23,9 +23,9 @@ struct TrainingState {
   std::int64_t best_step = -1;  // of the saved checkpoint with the best evaluation; -1: none
   double best_loss = 0.0;       // of that evaluation
   std::string task = "{}";      // Task::state()
-  std::vector<Origin> origins;  // what the run began with
+  std::vector<launch::Origin> origins;  // what the run began with
   std::string data_fingerprint;
-  std::string tokenizer;  // its fingerprint; "" where it is not known
+  std::string tokenizer;  // fingerprint; empty: not known
   std::string job_toml;
   std::string build;  // of the program that wrote it: build_identity()
 };

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/engine.h"
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 
+#include "model/generator.h"
 #include "parallel/runner.h"
 
 namespace talaria::worker {
@@ -30,8 +32,10 @@ model::StageSetup make_setup(const launch::Job& job, const parallel::Coordinate&
 }  // namespace
 
 std::int64_t max_message_bytes(const launch::Job& job) {
-  return job.train.micro_batch * job.train.sequence_length * job.model.hidden *
-         static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t activation = job.train.micro_batch * job.train.sequence_length *
+                                  job.model.hidden * static_cast<std::int64_t>(sizeof(float));
+  if (job.job.kind != "ppo") return activation;
+  return std::max(activation, model::Generator::max_message_bytes(job.model));
 }
 
 model::LearningRateSchedule learning_rate_schedule(const launch::Job& job, double peak) {

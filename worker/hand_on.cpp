@@ -7,6 +7,7 @@
 
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
+#include "launch/artifact.h"
 #include "storage/checkpoint/manifest.h"
 #include "storage/text/hash.h"
 
@@ -38,7 +39,7 @@ std::map<std::string, double> metrics_of(const fs::path& run, std::int64_t step)
 
 void hand_on(const RunDirectory& run, const launch::Job& job, const TrainingState& state) {
   const bool best = job.checkpoint.select == "best" && state.best_step >= 0;
-  Artifact artifact;
+  launch::Artifact artifact;
   artifact.kind = job.job.kind;
   artifact.step = best ? state.best_step : state.step;
   artifact.checkpoint = (fs::path("checkpoints") / storage::step_name(artifact.step)).string();
@@ -55,7 +56,7 @@ void hand_on(const RunDirectory& run, const launch::Job& job, const TrainingStat
   job_digest.update(state.job_toml);
   artifact.job_hash = storage::digest_to_hex(job_digest.digest());
   artifact.origins = state.origins;
-  write_artifact(run.path(), artifact);
+  launch::write_artifact(run.path(), artifact);
 }
 
 }  // namespace talaria::worker

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of a run: which of its checkpoints it hands on, and what is said of it (artifact.h).
+// The end of a run: which of its checkpoints it hands on, and what is said of it
+// (launch/artifact.h).
 #pragma once
 
 #include "worker/checkpointing.h"

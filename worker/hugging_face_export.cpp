@@ -35,7 +35,7 @@ storage::Gpt2Shape to_shape(const model::GptConfig& c) {
 
 // A checkpoint's folder that verifies: `from` itself, or the newest of a run.
 fs::path choose_checkpoint(const fs::path& from) {
-  const fs::path path = settled(from);
+  fs::path path = settled(from);
   ThreadPool pool(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U)));
   std::error_code error;
   if (storage::parse_step_name(path.filename().string()) >= 0 ||

@@ -15,6 +15,7 @@ class PretrainTask final : public Task {
   explicit PretrainTask(const launch::Job& job);
 
   std::string data_fingerprint() const override { return data_.fingerprint(); }
+  std::string tokenizer() const override { return data_.tokenizer(); }
   void build(const TaskResources& resources) override;
   std::vector<TaskModel> models() override { return {{"", engine_.get()}}; }
   StepReport step(std::int64_t step, bool stop_requested) override;

@@ -18,6 +18,7 @@ class RewardTask final : public Task {
   RewardTask(const launch::Job& job, bool leads);
 
   std::string data_fingerprint() const override { return fingerprint_; }
+  std::string tokenizer() const override { return tokenizer_->fingerprint(); }
   void build(const TaskResources& resources) override;
   std::vector<TaskModel> models() override { return {{"", engine_.get()}}; }
   StepReport step(std::int64_t step, bool stop_requested) override;

@@ -3,12 +3,14 @@
 
 #include <vector>
 
+#include <boost/json.hpp>
+
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
+#include "launch/artifact.h"
 #include "storage/checkpoint/reader.h"
 #include "storage/checkpoint/verify.h"
-#include "worker/artifact.h"
 #include "worker/checkpointing.h"
 #include "worker/exchange.h"
 
@@ -20,7 +22,7 @@ namespace fs = std::filesystem;
 constexpr const char* kScalarHead = "value_head.";
 
 fs::path handed_on(const std::string& start, const fs::path& folder) {
-  const fs::path chosen = folder / read_artifact(folder).value().checkpoint;
+  const fs::path chosen = folder / launch::read_artifact(folder).value().checkpoint;
   if (fs::exists(chosen / storage::kManifestName)) return chosen;
   fail_usage("{}: the run hands on {}, which is gone; train again, or name a checkpoint",
              in_quotes(start), chosen.string());
@@ -63,15 +65,32 @@ void check_model(const fs::path& checkpoint, const model::GptConfig& wanted) {
   compare("vocab", saved.vocab, wanted.vocab);
 }
 
-// The same vocabulary size is not the same vocabulary. Nothing is said of a checkpoint that does
-// not know its tokenizer.
-void check_tokenizer(const fs::path& checkpoint, const std::string& wanted) {
-  const std::string saved = read_training_state(checkpoint).tokenizer;
-  if (saved.empty() || wanted.empty() || saved == wanted) return;
+// The group with the weights that a checkpoint hands on.
+std::string weights_group(const storage::CheckpointReader& reader) {
+  return reader.find(kAveragedGroup, "ln_f.weight") != nullptr ? kAveragedGroup : "param";
+}
+
+// The engine's weights, without a scalar head that is to be trained and that the checkpoint lacks.
+std::vector<parallel::NamedBox> boxes_in(const storage::CheckpointReader& reader, Engine& engine,
+                                         StartUse use) {
+  std::vector<parallel::NamedBox> boxes = engine.stage().parameters().weight_boxes();
+  if (use == StartUse::kFrozen) return boxes;
+  std::erase_if(boxes, [&](const parallel::NamedBox& box) {
+    return box.tensor.starts_with(kScalarHead) && reader.find("param", box.tensor) == nullptr;
+  });
+  return boxes;
+}
+
+// A checkpoint that says what tokenizer it was trained with must have been trained with this one.
+void check_tokenizer(const Origin& origin, const std::string& meta_json,
+                     const TaskResources& resources) {
+  const boost::json::value meta = boost::json::parse(meta_json);
+  const auto* tokenizer = meta.as_object().if_contains("tokenizer");
+  if (tokenizer == nullptr || tokenizer->as_string() == resources.tokenizer) return;
   fail_usage(
-      "{}: it was trained with another tokenizer ({}, data.tokenizer is {}); name the tokenizer "
-      "that it was trained with",
-      checkpoint.string(), saved, wanted);
+      "start.{}: {} was trained with another tokenizer ({}, the job's is {}); name a model of "
+      "the same tokenizer, or its tokenizer as data.tokenizer",
+      origin.role, origin.checkpoint, std::string(tokenizer->as_string()), resources.tokenizer);
 }
 
 // Refuses tensors of another shape, one by one.
@@ -117,7 +136,7 @@ fs::path resolve_start(const std::string& start, const fs::path& run_path, Threa
                in_quotes(start), folder.string());
   }
   const bool is_checkpoint = fs::exists(folder / storage::kManifestName);
-  if (!is_checkpoint && !fs::exists(folder / kArtifactName)) {
+  if (!is_checkpoint && !fs::exists(folder / launch::kArtifactName)) {
     return newest_of_run(start, folder, pool);
   }
   const fs::path chosen = is_checkpoint ? folder : handed_on(start, folder);
@@ -129,9 +148,9 @@ fs::path resolve_start(const std::string& start, const fs::path& run_path, Threa
   return chosen;
 }
 
-void load_start(const std::string& role, const std::string& start, StartUse use,
-                const TaskResources& resources, Engine& engine) {
-  if (start.empty() || (use == StartUse::kTrained && resources.resumes)) return;
+fs::path load_start(const std::string& role, const std::string& start, StartUse use,
+                    const TaskResources& resources, Engine& engine) {
+  if (start.empty() || (use == StartUse::kTrained && resources.resumes)) return {};
   parallel::Communicator& world = *resources.groups.world;
   Origin origin;
   origin.role = role;
@@ -139,7 +158,6 @@ void load_start(const std::string& role, const std::string& start, StartUse use,
     if (world.rank() != 0) return;
     origin.checkpoint = resolve_start(start, resources.run_path, resources.pool).string();
     check_model(origin.checkpoint, engine.stage().setup().config);
-    check_tokenizer(origin.checkpoint, resources.tokenizer);
   });
   origin.checkpoint = broadcast_string(world, origin.checkpoint, 0);
   agree_or_throw(world, [&] {
@@ -147,18 +165,23 @@ void load_start(const std::string& role, const std::string& start, StartUse use,
     origin.step = reader.manifest().step;
     origin.weights_hash = reader.manifest().weights_hash;
     check_same(origin, resources);
-    std::vector<parallel::NamedBox> boxes = engine.stage().parameters().weight_boxes();
-    std::erase_if(boxes, [&](const parallel::NamedBox& box) {
-      return box.tensor.starts_with(kScalarHead) && reader.find("param", box.tensor) == nullptr;
-    });
+    check_tokenizer(origin, reader.manifest().meta_json, resources);
+    const auto boxes = boxes_in(reader, engine, use);
     check_shape(reader, origin.checkpoint, boxes);
-    reader.read("param", boxes);
+    reader.read(weights_group(reader), boxes);
   });
   if (world.rank() == 0) {
     log_info("start.{}: {} (step {}, weights {})", role, origin.checkpoint, origin.step,
              origin.weights_hash);
   }
+  fs::path checkpoint = origin.checkpoint;
   if (!resources.resumes) resources.origins.push_back(std::move(origin));
+  return checkpoint;
+}
+
+void read_start(const fs::path& checkpoint, Engine& engine) {
+  const storage::CheckpointReader reader(checkpoint);
+  reader.read(weights_group(reader), boxes_in(reader, engine, StartUse::kFrozen));
 }
 
 }  // namespace talaria::worker

@@ -20,13 +20,16 @@ std::filesystem::path resolve_start(const std::string& start, const std::filesys
 // Whether a checkpoint of the run holds the engine's weights, or they are read anew each time.
 enum class StartUse { kTrained, kFrozen };
 
-// Fills the engine's weights from `start`, the value of the key start.<role>; nothing happens where
-// it is empty, nor for a trained model in a run that resumes. A scalar head keeps its own weights
-// where the checkpoint has none. Adds to resources.origins. Throws AgreedFailure, on all ranks,
-// when the checkpoint is missing or damaged, of another shape, trained with another tokenizer, or
-// no longer the one that the run began with.
-// Collective over world.
-void load_start(const std::string& role, const std::string& start, StartUse use,
-                const TaskResources& resources, Engine& engine);
+// Fills the engine's weights from `start`, the value of the key start.<role>, and returns the
+// checkpoint; nothing happens where it is empty, nor for a trained model in a run that resumes.
+// Averaged weights are taken where the checkpoint has them. A scalar head that is trained keeps its
+// own weights where the checkpoint has none. Adds to resources.origins. Throws AgreedFailure, on
+// all ranks, when the checkpoint is missing or damaged, of another shape or tokenizer, or no longer
+// the one that the run began with. Collective over world.
+std::filesystem::path load_start(const std::string& role, const std::string& start, StartUse use,
+                                 const TaskResources& resources, Engine& engine);
+
+// The same weights again, unchecked. Every rank reads for itself.
+void read_start(const std::filesystem::path& checkpoint, Engine& engine);
 
 }  // namespace talaria::worker

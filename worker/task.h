@@ -12,11 +12,13 @@
 #include <string>
 #include <vector>
 
-#include "worker/artifact.h"
+#include "launch/artifact.h"
 #include "worker/engine.h"
 #include "worker/reporter.h"
 
 namespace talaria::worker {
+
+using launch::Origin;
 
 // What an evaluation found, the same on all ranks.
 struct Evaluation {
@@ -31,17 +33,27 @@ struct TaskModel {
   Engine* engine = nullptr;
 };
 
+// Numbers beside a model's weights, of the same shape, that a checkpoint holds in a group of its
+// own.
+struct TaskBuffer {
+  std::string group;
+  Engine* engine = nullptr;
+  float* data = nullptr;  // laid out as the engine's weights
+};
+// The group of the averaged weights that a run hands on in the place of "param".
+inline constexpr const char* kAveragedGroup = "ema_param";
+
 struct TaskResources {
   int rank = 0;
   Groups& groups;  // outlives the task
   ThreadPool& pool;
   Reporter& reporter;
   std::filesystem::path run_path;
+  std::string tokenizer;  // fingerprint of the job's
   // A checkpoint of this run will be read behind build(): weights that it holds need not be found.
   bool resumes = false;
   // What the run began with; load_start adds to it, and holds a run that resumes to it.
   std::vector<Origin>& origins;
-  std::string tokenizer;  // fingerprint of data.tokenizer; "" where the job names none
 };
 
 class Task {
@@ -50,11 +62,14 @@ class Task {
 
   // 32 hex digits or a list of them: names the data; a run that continues must find the same.
   virtual std::string data_fingerprint() const = 0;
+  // Fingerprint of the tokenizer that the data's ids are of.
+  virtual std::string tokenizer() const = 0;
 
   // Makes the models, with the weights of job.start where it names any (start.h). Collective over
   // world, once, before what follows.
   virtual void build(const TaskResources& resources) = 0;
   virtual std::vector<TaskModel> models() = 0;
+  virtual std::vector<TaskBuffer> buffers() { return {}; }
   // Once, behind build() and, in a run that continues, behind the weights and set_state().
   virtual void begin() {}
 

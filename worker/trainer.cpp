@@ -10,7 +10,6 @@
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "storage/checkpoint/crash_point.h"
-#include "storage/text/tokenizer.h"
 #include "worker/checkpointing.h"
 #include "worker/exchange.h"
 #include "worker/hand_on.h"
@@ -110,14 +109,12 @@ void Trainer::build() {
   peak_ = peaks[0];
   groups_ = make_groups();
   state_.data_fingerprint = task_->data_fingerprint();
+  state_.tokenizer = task_->tokenizer();
   state_.job_toml = job_.effective_toml;
-  if (!job_.data.tokenizer.empty()) {
-    state_.tokenizer = storage::Tokenizer::load(job_.data.tokenizer).fingerprint();
-  }
   const bool resumes = !start_.restored_from.empty();
   if (resumes) state_.origins = read_training_state(start_.restored_from).origins;
-  task_->build({process_.rank(), groups_, *pool_, reporter_, start_.run_path, resumes,
-                state_.origins, state_.tokenizer});
+  task_->build({process_.rank(), groups_, *pool_, reporter_, start_.run_path, state_.tokenizer,
+                resumes, state_.origins});
 }
 
 void Trainer::restore() {

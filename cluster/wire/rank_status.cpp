@@ -8,8 +8,8 @@
 namespace talaria::wire {
 namespace {
 
-constexpr const char* kPhaseNames[kPhases] = {"start",    "setup", "restore", "step",
-                                              "evaluate", "save",  "finish"};
+constexpr const char* kPhaseNames[kPhases] = {"start", "setup",    "restore", "rollout", "score",
+                                              "step",  "evaluate", "save",    "finish"};
 constexpr const char* kWaitNames[] = {"",          "all_reduce", "reduce_scatter", "all_gather",
                                       "broadcast", "receive",    "send",           "barrier"};
 

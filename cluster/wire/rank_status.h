@@ -12,9 +12,20 @@
 
 namespace talaria::wire {
 
-// The phases of a rank's life, in the words of events.jsonl and [monitor].
-enum class Phase : std::int32_t { kStart, kSetup, kRestore, kStep, kEvaluate, kSave, kFinish };
-inline constexpr int kPhases = 7;
+// The phases of a rank's life, in the words of events.jsonl and [monitor]. An iteration of PPO goes
+// through rollout (responses are sampled), score (models and rules judge them) and step (updates).
+enum class Phase : std::int32_t {
+  kStart,
+  kSetup,
+  kRestore,
+  kRollout,
+  kScore,
+  kStep,
+  kEvaluate,
+  kSave,
+  kFinish
+};
+inline constexpr int kPhases = 9;
 const char* phase_name(Phase phase);       // "start", "setup", ...
 Phase parse_phase(std::string_view name);  // throws Error for another word
 

@@ -9,9 +9,15 @@ namespace talaria::coordinator {
 namespace {
 
 Deadlines fixed_deadlines(const launch::MonitorSection& monitor) {
-  return {monitor.start_seconds, monitor.setup_seconds,    monitor.restore_seconds,
-          monitor.step_seconds,  monitor.evaluate_seconds, monitor.save_seconds,
-          monitor.finish_seconds};
+  return {monitor.start_seconds,    monitor.setup_seconds, monitor.restore_seconds,
+          monitor.rollout_seconds,  monitor.score_seconds, monitor.step_seconds,
+          monitor.evaluate_seconds, monitor.save_seconds,  monitor.finish_seconds};
+}
+
+// A step, or the part of PPO's that comes before its updates.
+bool in_a_step(wire::Phase phase) {
+  return phase == wire::Phase::kRollout || phase == wire::Phase::kScore ||
+         phase == wire::Phase::kStep;
 }
 
 }  // namespace
@@ -68,7 +74,7 @@ void StageWatch::said(int rank, const wire::RankMessage& message, double now) {
   if (beat == nullptr) return;
   times_.observe(signal.beat, *beat);
   signal.beat = *beat;
-  if (first_step_ < 0 && beat->phase == wire::Phase::kStep) first_step_ = beat->step;
+  if (first_step_ < 0 && in_a_step(beat->phase)) first_step_ = beat->step;
   note_step(beat->step, now);
 }
 

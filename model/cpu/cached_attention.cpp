@@ -60,6 +60,8 @@ void append(const CachedHead& head, const Run& run) {
     const float* k = head.qkv + r * 3 * head.width + head.width;
     const std::int64_t token = run.position + r;
     float* panel = head.keys + token / kKeyPanel * kKeyPanel * head.size + token % kKeyPanel;
+    // A line for each element: all on their way before the first store waits.
+    for (std::int64_t i = 0; i < head.size; ++i) __builtin_prefetch(panel + i * kKeyPanel, 1);
     for (std::int64_t i = 0; i < head.size; ++i) panel[i * kKeyPanel] = k[i];
     pack_rows(k + head.width, 0, 1, head.size, 1.0F, head.values + token * head.padded);
   }
@@ -95,8 +97,10 @@ void multiply_values(const CachedHead& head, const float* weights, std::int64_t 
 // One query alone, as in decoding, has too few chains for multiply_small's tiles: each waits for
 // itself. These two give the same chains, more of them at once.
 
+// `next` is what will be read next, as long as these panels: it is fetched meanwhile.
 template <int Panels>
-void score_panels(const float* q, const float* panels, std::int64_t size, float* scores) {
+void score_panels(const float* q, const float* panels, std::int64_t size, const float* next,
+                  float* scores) {
   constexpr int kVectors = 2 * Panels;
   F16 sums[kVectors] = {};
   for (std::int64_t i = 0; i < size; ++i) {
@@ -104,6 +108,7 @@ void score_panels(const float* q, const float* panels, std::int64_t size, float*
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const float* key = panels + v / 2 * kKeyPanel * size + i * kKeyPanel + v % 2 * kLanes;
+      __builtin_prefetch(next + (i * kVectors + v) * kLanes, 0, 2);
       sums[v] = fma(left, load(key, FullLanes{}), sums[v]);
     }
   }
@@ -117,11 +122,12 @@ void score_one(const CachedHead& head, const float* q, std::int64_t keys, float*
   std::int64_t panel = 0;
   for (; panel + kAtOnce <= panels; panel += kAtOnce) {
     score_panels<kAtOnce>(q, head.keys + panel * kKeyPanel * head.size, head.size,
+                          head.values + panel * kKeyPanel * head.padded,
                           scores + panel * kKeyPanel);
   }
   for (; panel < panels; ++panel) {
     score_panels<1>(q, head.keys + panel * kKeyPanel * head.size, head.size,
-                    scores + panel * kKeyPanel);
+                    head.values + panel * kKeyPanel * head.padded, scores + panel * kKeyPanel);
   }
 }
 

@@ -111,19 +111,17 @@ void tile(const RowProduct& p, const float* a, const float* b, float* c) {
     step(k, FullLanes{});
   }
   if (k < p.depth) step(k, PartLanes{static_cast<int>(p.depth - k)});
-  std::array<float, kSums + 8> folded;
+  float folded[kSums + 8];
 #pragma GCC unroll 4
-  for (int i = 0; i < kSums; i += 8) store(folded.data() + i, fold_eight(sums + i), FullLanes{});
+  for (int i = 0; i < kSums; i += 8) store(folded + i, fold_eight(sums + i), FullLanes{});
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 8
     for (int n = 0; n < Columns; ++n) {
-      c[r * p.c_row + n] = folded[static_cast<std::size_t>(r * Columns + n)];
+      c[r * p.c_row + n] = folded[r * Columns + n];
     }
   }
 }
-
-using Tile = void (*)(const RowProduct&, const float*, const float*, float*);
 
 // All columns of a panel for a group of `Rows` rows.
 template <int Rows>
@@ -148,6 +146,14 @@ std::int64_t panel_columns(std::int64_t depth) {
   return std::clamp<std::int64_t>(kPanelFloats / depth / kMultiple, 1, 8) * kMultiple;
 }
 
+// Rows computed together. A long group leaves no room in the first-level cache, and reading it from
+// the second waits behind the weights that come from memory; when these come from there once only,
+// half a group at a time is faster.
+std::int64_t group_rows(std::int64_t rows, std::int64_t depth) {
+  constexpr std::int64_t kLongDepth = 2048;
+  return rows <= kTileRows && depth >= kLongDepth ? (kTileRows + 1) / 2 : kTileRows;
+}
+
 }  // namespace
 
 void matmul_rows(const Stream& stream, ConstTensorView a, ConstTensorView b, TensorView c) {
@@ -155,12 +161,13 @@ void matmul_rows(const Stream& stream, ConstTensorView a, ConstTensorView b, Ten
   const std::int64_t columns = c.dim(2);
   const std::int64_t depth = b.dim(2);
   const std::int64_t padded = vectors_of(depth) * kLanes;
+  const std::int64_t most = group_rows(rows, depth);
   // Of the calling thread; no unit asks for scratch of its own.
   float* packed = thread_scratch(a.dim(0) * rows * padded);
   for (std::int64_t v = 0; v < a.dim(0); ++v) {
-    for (std::int64_t row = 0; row < rows; row += kTileRows) {
-      pack_group(a.data + (v * rows + row) * depth, std::min<std::int64_t>(kTileRows, rows - row),
-                 depth, packed + (v * rows + row) * padded);
+    for (std::int64_t row = 0; row < rows; row += most) {
+      pack_group(a.data + (v * rows + row) * depth, std::min(most, rows - row), depth,
+                 packed + (v * rows + row) * padded);
     }
   }
   const std::int64_t width = panel_columns(depth);
@@ -171,8 +178,8 @@ void matmul_rows(const Stream& stream, ConstTensorView a, ConstTensorView b, Ten
     const RowProduct product = {depth, b.data + (shard * columns + first) * depth, columns};
     const float* from = packed + (a.dim(0) == 1 ? 0 : shard) * rows * padded;
     float* to = c.data + shard * rows * columns + first;
-    for (std::int64_t row = 0; row < rows; row += kTileRows) {
-      const std::int64_t group = std::min<std::int64_t>(kTileRows, rows - row);
+    for (std::int64_t row = 0; row < rows; row += most) {
+      const std::int64_t group = std::min(most, rows - row);
       kGroups[static_cast<std::size_t>(group - 1)](
           product, from + row * padded, std::min(width, columns - first), to + row * columns);
     }

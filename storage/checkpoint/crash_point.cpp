@@ -21,7 +21,8 @@ const std::vector<std::string_view>& crash_point_names() {
 }
 
 const std::vector<std::string_view>& loop_crash_point_names() {
-  static const std::vector<std::string_view> names = {"step.begin", "step.end"};
+  static const std::vector<std::string_view> names = {"step.begin", "rollout.begin", "score.begin",
+                                                      "update.begin", "step.end"};
   return names;
 }
 

@@ -12,7 +12,8 @@ namespace talaria::storage {
 
 // The names, in the order in which a save passes them.
 const std::vector<std::string_view>& crash_point_names();
-// The names in the trainer's loop: step.begin, step.end.
+// The names in the trainer's loop, in the order in which a step passes them; those between
+// step.begin and step.end are PPO's.
 const std::vector<std::string_view>& loop_crash_point_names();
 
 // Arms one of either.

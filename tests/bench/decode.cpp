@@ -14,6 +14,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <time.h>
 
 #include "cluster/base/clock.h"
 #include "cluster/base/error.h"
@@ -59,6 +60,29 @@ std::vector<Prompt> made_up_prompts(const Options& options, const GptConfig& con
   return prompts;
 }
 
+// Since some moment: by the clock, and processor time of this process a thread. The second hardly
+// sees the other programs of a shared machine, nor does it see a thread wait for another.
+struct Moment {
+  double wall = 0.0;
+  double cpu = 0.0;
+};
+Moment now(const ThreadPool& pool) {
+  struct timespec time = {};
+  check_sys(::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time), "clock_gettime", "process time");
+  const double cpu = static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  return {monotonic_seconds(), cpu / pool.size()};
+}
+Moment operator-(const Moment& a, const Moment& b) { return {a.wall - b.wall, a.cpu - b.cpu}; }
+
+struct Times {
+  std::vector<double> wall;
+  std::vector<double> cpu;
+  void add(const Moment& seconds) {
+    wall.push_back(seconds.wall);
+    cpu.push_back(seconds.cpu);
+  }
+};
+
 // Sums floats with all threads of the pool, as fast as they come: in one ascending stream, and in
 // eight side by side with prefetching. Which is faster depends on the machine and the moment.
 class ReadLoop {
@@ -72,7 +96,11 @@ class ReadLoop {
     sums_.resize(pieces_.size());
   }
   // Seconds of the faster way.
-  double run() { return std::min(run_with(one_stream), run_with(eight_streams)); }
+  Moment run() {
+    const Moment one = run_with(one_stream);
+    const Moment eight = run_with(eight_streams);
+    return {std::min(one.wall, eight.wall), std::min(one.cpu, eight.cpu)};
+  }
   float total() const {
     float all = 0.0F;
     for (const float each : sums_) all += each;
@@ -90,8 +118,8 @@ class ReadLoop {
   using Sums = cpu::F16[kStreams];
 
   template <class Sum>
-  double run_with(const Sum& sum) {
-    const double start = monotonic_seconds();
+  Moment run_with(const Sum& sum) {
+    const Moment start = now(pool_);
     pool_.run(static_cast<std::int64_t>(pieces_.size()), [&](std::int64_t unit, int) {
       const Piece& piece = pieces_[static_cast<std::size_t>(unit)];
       constexpr std::int64_t kStep = kStreams * cpu::kLanes;
@@ -103,7 +131,7 @@ class ReadLoop {
       for (std::int64_t i = whole; i < piece.count; ++i) rest += piece.data[i];
       sums_[static_cast<std::size_t>(unit)] = rest;
     });
-    return monotonic_seconds() - start;
+    return now(pool_) - start;
   }
   static void one_stream(const float* data, std::int64_t count, Sums& sums) {
     for (std::int64_t i = 0; i < count; i += kStreams * cpu::kLanes) {
@@ -130,10 +158,10 @@ class ReadLoop {
 
 struct Result {
   std::int64_t batch = 0;
-  double prefill = 0.0;       // seconds
-  std::vector<double> steps;  // seconds
-  std::vector<double> reads;  // seconds, of the same bytes
-  std::int64_t bytes = 0;     // of a step halfway
+  double prefill = 0.0;  // seconds
+  Times steps;
+  Times reads;             // of the same bytes
+  std::int64_t bytes = 0;  // of a step halfway
   std::int64_t weight_bytes = 0;
 };
 
@@ -177,18 +205,18 @@ Result measure(const Options& options, std::int64_t batch, GptStage& stage) {
   generation.sampler.temperature = 0.0;
   generation.max_tokens = options.tokens;
   const std::vector<Prompt> prompts = made_up_prompts(options, config, batch);
-  double start = monotonic_seconds();
+  Moment start = now(stage.pool());
   std::int64_t heard = 0;
   generator.generate(prompts, generation, [&](std::size_t, std::int32_t) {
     if (++heard % batch != 0) return;
-    const double seconds = monotonic_seconds() - start;
+    const Moment seconds = now(stage.pool()) - start;
     if (heard == batch) {
-      result.prefill = seconds;
+      result.prefill = seconds.wall;
     } else {
-      result.steps.push_back(seconds);
+      result.steps.add(seconds);
     }
-    result.reads.push_back(loop.run());
-    start = monotonic_seconds();
+    result.reads.add(loop.run());
+    start = now(stage.pool());
   });
   if (!(loop.total() == loop.total())) fail("the weights are not finite");
   return result;
@@ -204,10 +232,11 @@ void print_table(const std::vector<Result>& results, const Options& options) {
                  name, step * 1e3, static_cast<double>(r.batch) / step, bytes * 1e-6,
                  bytes / step * 1e-9, bytes / read * 1e-9, 100.0 * read / step);
     };
-    row("best", best(r.steps), best(r.reads));
-    row("median", median(r.steps), median(r.reads));
+    row("best", best(r.steps.wall), best(r.reads.wall));
+    row("median", median(r.steps.wall), median(r.reads.wall));
+    row("cpu", median(r.steps.cpu), median(r.reads.cpu));
   }
-  fmt::print("prompts of {} tokens:", options.prompt);
+  fmt::print("cpu: median processor time a thread\nprompts of {} tokens:", options.prompt);
   for (const Result& r : results) {
     fmt::print(" batch {} {:.1f} ms ({:.0f} tokens/s)", r.batch, r.prefill * 1e3,
                static_cast<double>(r.batch * options.prompt) / r.prefill);
@@ -220,7 +249,7 @@ void print_json(const Result& r, const Options& options, int threads) {
       "{{\"benchmark\": \"decode\", \"preset\": \"{}\", \"batch\": {}, \"threads\": {}, "
       "\"isa\": \"{}\", \"prompt\": {}, \"steps\": {}, \"bytes_per_step\": {}, "
       "\"weight_bytes\": {}, \"prefill_seconds\": {:.6g}, ",
-      options.preset, r.batch, threads, cpu::cpu_kernels_isa(), options.prompt, r.steps.size(),
+      options.preset, r.batch, threads, cpu::cpu_kernels_isa(), options.prompt, r.steps.wall.size(),
       r.bytes, r.weight_bytes, r.prefill);
   const auto figures = [&](const char* name, double step, double read, const char* end) {
     fmt::print(
@@ -228,8 +257,9 @@ void print_json(const Result& r, const Options& options, int threads) {
         "{:.6g}, \"share_of_bound\": {:.4f}}}{}",
         name, step, static_cast<double>(r.batch) / step, read, read / step, end);
   };
-  figures("best", best(r.steps), best(r.reads), ", ");
-  figures("median", median(r.steps), median(r.reads), "}\n");
+  figures("best", best(r.steps.wall), best(r.reads.wall), ", ");
+  figures("median", median(r.steps.wall), median(r.reads.wall), ", ");
+  figures("cpu", median(r.steps.cpu), median(r.reads.cpu), "}\n");
 }
 
 int run(int argc, char** argv) {

@@ -85,8 +85,10 @@ class HuggingFace : public testing::Test {
   // Both programs' logits of these ids: the largest difference, and the largest logit.
   static void expect_equal_logits(const fs::path& folder, const fs::path& dir, std::int64_t vocab,
                                   double tolerance = 1e-4) {
-    std::vector<std::string> ids;
-    for (int i = 0; i < 32; ++i) ids.push_back(std::to_string((i * 37 + 11) % vocab));
+    std::vector<std::string> ids(32);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      ids[i] = std::to_string((static_cast<std::int64_t>(i) * 37 + 11) % vocab);
+    }
     std::vector<std::string> ours = {std::string(TALARIA_BIN_DIR) + "/print_logits", dir.string(),
                                      path("ours").string()};
     std::vector<std::string> theirs = {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run hands on comes back as it was written; a damaged file is an error that names it.
-#include "worker/artifact.h"
+// artifact.json: written and read back, and nothing else is taken for one.
+#include "launch/artifact.h"
 
 #include <cmath>
-#include <fstream>
-#include <limits>
+#include <functional>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -14,86 +13,78 @@
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
 
-namespace talaria::worker {
+namespace talaria::launch {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::HasSubstr;
 
-class ArtifactFile : public testing::Test {
- protected:
-  ArtifactFile()
-      : run_(fs::temp_directory_path() / fmt::format("talaria_artifact_{}", ::getpid())) {
-    fs::remove_all(run_);
-    fs::create_directories(run_);
-  }
-  ~ArtifactFile() override { fs::remove_all(run_); }
+Artifact sample() {
+  Artifact artifact;
+  artifact.kind = "reward";
+  artifact.checkpoint = "checkpoints/step-00000100";
+  artifact.step = 100;
+  artifact.weights_hash = "00ff";
+  artifact.metrics = {{"accuracy", 0.625}, {"loss", 0.5}};
+  artifact.data = "d1";
+  artifact.job_hash = "e2";
+  artifact.origins = {{"weights", "runs/x/sft/checkpoints/step-00000007", 7, "aa"}};
+  return artifact;
+}
 
-  static Artifact example() {
-    return {"reward",
-            "checkpoints/step-00000100",
-            100,
-            "00ff",
-            {{"accuracy", 0.75}, {"loss", 0.1 + 0.2}, {"broken", std::nan("")}},
-            "feed+beef",
-            "cafe",
-            {{"weights", "runs/a \"b\"\n/checkpoints/step-00000007", 7, "1234"}}};
-  }
-
-  fs::path run_;
-};
-
-TEST_F(ArtifactFile, ComesBackAsItWasWritten) {
-  const Artifact written = example();
-  write_artifact(run_, written);
-  const Artifact read = read_artifact(run_).value();
-  EXPECT_EQ(read.kind, written.kind);
-  EXPECT_EQ(read.checkpoint, written.checkpoint);
-  EXPECT_EQ(read.step, written.step);
-  EXPECT_EQ(read.weights_hash, written.weights_hash);
-  EXPECT_EQ(read.data, written.data);
-  EXPECT_EQ(read.job_hash, written.job_hash);
-  const std::map<std::string, double> finite = {{"accuracy", 0.75}, {"loss", 0.1 + 0.2}};
-  EXPECT_EQ(read.metrics, finite) << "bit for bit, and no metric that is no number";
+TEST(Artifact, ReadsBackWhatWasWritten) {
+  Artifact artifact = sample();
+  artifact.metrics["margin"] = std::nan("");
+  const Artifact read = parse_artifact(to_text(artifact));
+  EXPECT_EQ(read.kind, "reward");
+  EXPECT_EQ(read.checkpoint, artifact.checkpoint);
+  EXPECT_EQ(read.step, 100);
+  EXPECT_EQ(read.weights_hash, "00ff");
+  EXPECT_EQ(read.metrics, sample().metrics) << "what is no number is left out";
+  EXPECT_EQ(read.data, "d1");
+  EXPECT_EQ(read.job_hash, "e2");
   ASSERT_EQ(read.origins.size(), 1U);
   EXPECT_EQ(read.origins[0].role, "weights");
-  EXPECT_EQ(read.origins[0].checkpoint, written.origins[0].checkpoint);
+  EXPECT_EQ(read.origins[0].checkpoint, artifact.origins[0].checkpoint);
   EXPECT_EQ(read.origins[0].step, 7);
-  EXPECT_EQ(read.origins[0].weights_hash, "1234");
+  EXPECT_EQ(read.origins[0].weights_hash, "aa");
 }
 
-TEST_F(ArtifactFile, IsNothingWhereThereIsNone) { EXPECT_FALSE(read_artifact(run_).has_value()); }
-
-TEST_F(ArtifactFile, IsReplacedWhole) {
-  write_artifact(run_, example());
-  Artifact later = example();
-  later.step = 200;
-  later.metrics.clear();
-  write_artifact(run_, later);
-  EXPECT_EQ(read_artifact(run_)->step, 200);
-  EXPECT_TRUE(read_artifact(run_)->metrics.empty());
-}
-
-TEST_F(ArtifactFile, DamageIsAnErrorThatNamesTheFile) {
-  write_artifact(run_, example());
-  const std::string whole = read_file(run_ / kArtifactName);
-  std::vector<std::string> damaged = {"", "{}", "[]", "null", whole.substr(0, whole.size() / 2)};
-  for (const char* key : {"kind", "checkpoint", "step", "weights_hash", "metrics", "lineage",
-                          "data", "job", "start", "role"}) {
-    std::string text = whole;
-    text.replace(text.find(fmt::format("\"{}\"", key)), std::string(key).size() + 2, "\"x\"");
-    damaged.push_back(text);
+TEST(Artifact, ARunHasOneOrNone) {
+  const fs::path run = fs::temp_directory_path() / fmt::format("talaria_artifact_{}", ::getpid());
+  fs::create_directories(run);
+  EXPECT_FALSE(read_artifact(run));
+  write_artifact(run, sample());
+  EXPECT_EQ(read_artifact(run).value().step, 100);
+  write_file_atomic(run / kArtifactName, "{\"kind\": \"reward\"}");
+  try {
+    read_artifact(run);
+    ADD_FAILURE() << "a damaged one was taken";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr((run / kArtifactName).string()));
+    EXPECT_THAT(error.what(), HasSubstr("remove it and run the stage again"));
   }
-  for (const std::string& text : damaged) {
-    std::ofstream(run_ / kArtifactName, std::ios::trunc) << text;
-    try {
-      read_artifact(run_);
-      ADD_FAILURE() << text;
-    } catch (const Error& error) {
-      EXPECT_THAT(error.what(), testing::HasSubstr((run_ / kArtifactName).string()));
-      EXPECT_THAT(error.what(), testing::HasSubstr("run the stage again"));
-    }
+  fs::remove_all(run);
+}
+
+TEST(Artifact, NothingElseIsTakenForOne) {
+  const std::string good = to_text(sample());
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string text = good;
+    const std::size_t at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    return text.replace(at, from.size(), to);
+  };
+  for (std::size_t size = 0; size + 2 < good.size(); size += 7) {
+    EXPECT_THROW(parse_artifact(good.substr(0, size)), Error) << size;
+  }
+  for (const std::string& text :
+       {std::string("[]"), std::string("7"), with("\"step\":100", "\"step\":\"100\""),
+        with("\"step\":100", "\"step\":1e30"), with("\"step\":100", "\"stop\":100"),
+        with("6.25E-1", "1e999"), with("6.25E-1", "true"), with("\"weights\"", "7")}) {
+    EXPECT_THROW(parse_artifact(text), Error) << text;
   }
 }
 
 }  // namespace
-}  // namespace talaria::worker
+}  // namespace talaria::launch

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Models of Hugging Face that would not be computed alike: refused, naming what and why.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -99,7 +100,7 @@ TEST(Gpt2Config, RefusesWhatIsNotComputedAlike) {
       {"vocab_size", "99999999", "found 99999999; allowed: an integer from 1 to 16777216"},
       {"n_head", "5", "found 5; allowed: a divisor of n_embd (12)"}};
   for (const auto& [key, value, message] : cases) {
-    EXPECT_EQ(parsed(config_with(key, value)), "c: " + key + ": " + message);
+    EXPECT_EQ(parsed(config_with(key, value)), fmt::format("c: {}: {}", key, message));
   }
   EXPECT_EQ(parsed(config_with("n_ctx", "7")),
             "c: n_positions: found 6, beside 7; allowed: n_positions and n_ctx that agree");

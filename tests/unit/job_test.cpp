@@ -97,6 +97,8 @@ save_seconds = 65                     # 72
 finish_seconds = 66                   # 73
 stopped_seconds = 7                   # 74
 stop_grace_seconds = 8                # 75
+rollout_seconds = 67                  # 76
+score_seconds = 68                    # 77
 )";
 
 std::string edited(const std::string& line, const std::string& replacement) {
@@ -177,6 +179,8 @@ TEST(JobFile, EveryKeyIsRead) {
   EXPECT_EQ(job.monitor.evaluate_seconds, 64);
   EXPECT_EQ(job.monitor.save_seconds, 65);
   EXPECT_EQ(job.monitor.finish_seconds, 66);
+  EXPECT_EQ(job.monitor.rollout_seconds, 67);
+  EXPECT_EQ(job.monitor.score_seconds, 68);
   EXPECT_EQ(job.monitor.stopped_seconds, 7);
   EXPECT_EQ(job.monitor.stop_grace_seconds, 8);
   EXPECT_EQ(job.samples_per_rank(), 12);

@@ -68,7 +68,7 @@ class OneRank {
   }
 
   TaskResources resources(const std::filesystem::path& run_path, bool resumes = false) {
-    return {0, groups_, pool_, reporter_, run_path, resumes, origins, tokenizer};
+    return {0, groups_, pool_, reporter_, run_path, tokenizer, resumes, origins};
   }
 
   Groups& groups() { return groups_; }

@@ -50,6 +50,8 @@ model = 0.5
 rule = "share"
 pattern = "a"
 of = "[a-z]"
+compare = "no"
+count = false
 rule_weight = 2
 clip = 5
 unfinished_score = -1
@@ -130,6 +132,7 @@ TEST(Recipe, EveryKeyIsRead) {
   EXPECT_EQ(job.rewards.rule, "share");
   EXPECT_EQ(job.rewards.pattern, "a");
   EXPECT_EQ(job.rewards.of, "[a-z]");
+  EXPECT_FALSE(job.rewards.count);
   EXPECT_EQ(job.rewards.rule_weight, 2.0);
   EXPECT_EQ(job.rewards.clip, 5.0);
   EXPECT_EQ(job.rewards.unfinished_score, -1.0);
@@ -226,6 +229,11 @@ TEST(Recipe, WhatDoesNotFitIsRefusedInOneLine) {
   EXPECT_THAT(complaint(kPpo, {"start.reward=", "rewards.rule=none"}),
               HasSubstr("start.reward: missing; allowed: a reward model here, or a rule"));
   EXPECT_THAT(complaint(kPpo, {"rewards.pattern="}), HasSubstr("rewards.pattern: missing"));
+  EXPECT_THAT(complaint(kPpo, {"rewards.compare=text"}),
+              HasSubstr("rewards.compare: found \"text\" with rule \"share\"; allowed: with rule "
+                        "\"match\" only"));
+  EXPECT_THAT(complaint(kPpo, {"ppo.kl_horizon=6"}),
+              HasSubstr("ppo.kl_horizon: found 6; allowed: above 6.4"));
   EXPECT_THAT(complaint(kPpo, {"rewards.of="}), HasSubstr("rewards.of: missing"));
   EXPECT_THAT(complaint(kPpo, {"train.sequence_length=97"}),
               HasSubstr("train.sequence_length: found 97; allowed: an integer from 1 to 96"));

@@ -105,6 +105,25 @@ TEST(Stages, RunAfterTheOneAboveUnlessTheySayOtherwise) {
   EXPECT_THAT(after("after = ['large', 'small']"), ElementsAre("large", "small"));
 }
 
+TEST(Stages, MayHaveGatesOnWhatIsDoneBefore) {
+  EXPECT_THAT(parse(kGood).stages[1].gates, IsEmpty());
+  const auto gates = [](const std::string& line) {
+    std::vector<std::string> words;
+    for (const Gate& gate : parse(edited("after = []", line)).stages[2].gates) {
+      words.push_back(describe(gate));
+    }
+    return words;
+  };
+  EXPECT_THAT(gates("gate = 'large.loss<3.5'"), ElementsAre("large.loss < 3.5"));
+  // Through `large`, `small` is done before, too.
+  EXPECT_THAT(gates("gate = ['small.loss < 4', 'large.validation_loss <= 3']"),
+              ElementsAre("small.loss < 4", "large.validation_loss <= 3"));
+  EXPECT_THAT(gates("gate = []"), IsEmpty());
+  EXPECT_EQ(parse(edited("after = []", "gate = 'large.loss < 3'")).stages[2].toml.find("gate"),
+            std::string::npos)
+      << "a gate is the graph's matter, not the stage's own";
+}
+
 TEST(Stages, AFileWithoutThemIsOne) {
   const StagedJob job =
       parse("[job]\nname = 'x'\n[data]\nsources = [{path = 'a.tok'}]\n[train]\nsteps = 5\n");
@@ -221,8 +240,21 @@ INSTANTIATE_TEST_SUITE_P(
             "j.toml:3: data.files: missing; allowed with kind \"sft\": one or more JSONL files of "
             "conversations, files = [\"data/chat.jsonl\"] (in stage large)"},
         Bad{"kind =", "gate = { validation_loss = 3 }",
-            "j.toml:16: stage[1].gate: gates are not available in this version; allowed: name, "
-            "kind, after and the tables of a job file"},
+            "j.toml:16: stage[1].gate: found a table; allowed: a string or an array of strings, "
+            "[\"...\", ...]"},
+        Bad{"kind =", "gate = [['small.loss < 3']]",
+            "j.toml:16: stage[1].gate[0]: found an array; allowed: a string, in quotes"},
+        Bad{"kind =", "gate = 'small.los < 3'",
+            "j.toml:16: stage[1].gate: found the string \"small.los < 3\", but small (pretrain) "
+            "reports no \"los\", did you mean loss?; allowed: small.validation_bits_per_byte, "
+            "small.loss, small.validation_loss, small.grad_norm, small.learning_rate, "
+            "small.tokens, small.step_seconds, small.mfu or small.tokens_per_second"},
+        Bad{"kind =", "gate = ['small.loss < 3', 'large.loss < 3']",
+            "j.toml:16: stage[1].gate: found the string \"large.loss < 3\", and \"large\" is no "
+            "stage that is done before; allowed: small"},
+        Bad{"after = []", "after = []\ngate = 'small.loss < 3'",
+            "j.toml:25: stage[2].gate: found the string \"small.loss < 3\", but no stage is done "
+            "before this one; allowed: no gate"},
         Bad{"kind =", "job.name = 'x'",
             "j.toml:16: stage[1].job.name: found in a stage; allowed: at the top level, for all "
             "stages"},
@@ -231,9 +263,8 @@ INSTANTIATE_TEST_SUITE_P(
             "stage's name"},
         Bad{"kind =", "knd = 'pretrain'",
             "j.toml:16: stage[1].knd: unknown key, did you mean kind?; allowed: after, checkpoint, "
-            "cluster, data, job, kind, mix, model, monitor, name, optimizer, parallel, ppo, "
-            "reward, "
-            "rewards, start or train"},
+            "cluster, data, gate, job, kind, mix, model, monitor, name, optimizer, parallel, ppo, "
+            "reward, rewards, start or train"},
         Bad{"after = [\"small\"]", "after = 'large'",
             "j.toml:17: stage[1].after: found the string \"large\", the stage itself; allowed: "
             "stages above, \"small\""},

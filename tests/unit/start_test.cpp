@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "cluster/base/file.h"
+#include "launch/artifact.h"
 #include "storage/checkpoint/checkpoint.h"
 #include "storage/checkpoint/manifest.h"
 #include "tests/unit/one_rank.h"
@@ -98,15 +99,15 @@ TEST_F(Start, OfARunItIsTheNewestThatVerifies) {
 TEST_F(Start, OfAFinishedRunItIsWhatItHandsOn) {
   save("runs/a", 3);
   save("runs/a", 20);
-  Artifact artifact;
+  launch::Artifact artifact;
   artifact.checkpoint = "checkpoints/step-00000003";
-  write_artifact(path("runs/a"), artifact);
+  launch::write_artifact(path("runs/a"), artifact);
   EXPECT_THAT(resolve(path("runs/a").string()), HasSubstr("step-00000003"));
   fs::remove_all(path("runs/a/checkpoints/step-00000003"));
   EXPECT_THAT(refusal(path("runs/a").string()),
               AllOf(HasSubstr("the run hands on"), HasSubstr("which is gone")));
-  std::ofstream(path("runs/a") / kArtifactName) << "{";
-  EXPECT_THAT(refusal<Error>(path("runs/a").string()), HasSubstr(kArtifactName));
+  std::ofstream(path("runs/a") / launch::kArtifactName) << "{";
+  EXPECT_THAT(refusal<Error>(path("runs/a").string()), HasSubstr(launch::kArtifactName));
 }
 
 TEST_F(Start, AStageIsTheRunBesideThisOne) {
@@ -209,7 +210,7 @@ TEST_F(Start, AnotherVocabularyOfTheSameSizeIsRefused) {
   Engine engine(job_, 0, rank.groups(), rank.pool());
   rank.tokenizer = "4567";
   EXPECT_THAT(load(checkpoint.string(), rank, engine),
-              AllOf(HasSubstr("another tokenizer (0123, data.tokenizer is 4567)")));
+              AllOf(HasSubstr("another tokenizer (0123, the job's is 4567)")));
   rank.tokenizer = "0123";
   EXPECT_EQ(load(checkpoint.string(), rank, engine), "loaded");
   EXPECT_EQ(load(save("runs/b", 3).string(), rank, engine), "loaded") << "it knows none";

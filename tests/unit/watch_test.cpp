@@ -87,6 +87,45 @@ TEST(StageWatch, ARestartIsToldOnceAtTheFirstStepAfterIt) {
   EXPECT_FALSE(watched.restarted()) << "a first start is none";
 }
 
+TEST(StageWatch, AnIterationsPhasesCountAsItsStep) {
+  StageWatch watched = watch();
+  watched.begin(attempt(), 1000.0, 0.0);
+  watched.joined(hello(0), 0.0);
+  wire::Beat rollout = at(0);
+  rollout.phase = wire::Phase::kRollout;
+  watched.said(0, rollout, 1.0);
+  EXPECT_FALSE(watched.restarted());
+  rollout.step = 1;  // of the second iteration: step 0's other phases were too short to be told
+  watched.said(0, rollout, 2.0);
+  EXPECT_TRUE(watched.restarted());
+}
+
+TEST(StageWatch, EachPhaseHasTheDeadlineOfItsKey) {
+  StageRow stage;
+  stage.run_directory = "/nowhere";
+  stage.job_toml =
+      "[job]\nname = \"w\"\n[data]\nsources = [{ path = \"a.tok\" }]\n[train]\nsteps = 100\n"
+      "[monitor]\n";
+  for (int i = 0; i < wire::kPhases; ++i) {
+    stage.job_toml +=
+        fmt::format("{}_seconds = {}\n", wire::phase_name(static_cast<wire::Phase>(i)), 10 + i);
+  }
+  for (int i = 0; i < wire::kPhases; ++i) {
+    StageWatch watched(JobRow{}, stage);
+    watched.begin(attempt(), 0.0, 0.0);
+    wire::Hello alone = hello(0);
+    alone.world = 1;
+    watched.joined(alone, 0.0);
+    wire::Beat beat = at(3);
+    beat.phase = static_cast<wire::Phase>(i);
+    watched.said(0, beat, 0.0);
+    EXPECT_FALSE(watched.find_hang(10.0 + i - 0.5)) << i;
+    const auto hang = watched.find_hang(10.0 + i + 0.5);
+    ASSERT_TRUE(hang) << i;
+    EXPECT_EQ(hang->phase, beat.phase);
+  }
+}
+
 TEST(StageWatch, ARankThatComesBackBeforeItsOldConnectionIsLostStaysConnected) {
   StageWatch watched = watch();
   watched.begin(attempt(), 0.0, 0.0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a finished run hands on, DIR/artifact.json: which checkpoint, what it measures, and what it
-// was made from. Read by later stages, by their gates and by `talaria show`.
+// was made from. Written by the worker; read by later stages, by their gates and by `talaria show`.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,7 @@
 #include <string>
 #include <vector>
 
-#include <boost/json/value.hpp>
-
-namespace talaria::worker {
+namespace talaria::launch {
 
 // A checkpoint that the run began with.
 struct Origin {
@@ -35,13 +33,14 @@ struct Artifact {
 
 inline constexpr const char* kArtifactName = "artifact.json";
 
+// The file's text, and back. Metrics that are not finite are left out. Throws Error for text that
+// is no artifact.
+std::string to_text(const Artifact& artifact);
+Artifact parse_artifact(const std::string& text);
+
 // Writes DIR/artifact.json atomically and durably.
 void write_artifact(const std::filesystem::path& run, const Artifact& artifact);
 // Nothing where there is none. Throws Error for one that is damaged.
 std::optional<Artifact> read_artifact(const std::filesystem::path& run);
 
-// From an origin to one line of JSON and back, as artifacts and manifests hold it.
-boost::json::value to_json(const std::vector<Origin>& origins);
-std::vector<Origin> parse_origins(const boost::json::value& value);
-
-}  // namespace talaria::worker
+}  // namespace talaria::launch

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/ppo/scorer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cluster/base/error.h"
+#include "cluster/base/text.h"
+#include "worker/chat_data.h"
+#include "worker/exchange.h"
+#include "worker/start.h"
+
+namespace talaria::worker {
+
+namespace {
+
+// A prompt in a complaint: its end, which tells it from others.
+std::string shown(const storage::PromptLine& line) {
+  constexpr std::size_t kMost = 60;
+  std::size_t from = line.text.size() > kMost ? line.text.size() - kMost : 0;
+  // Not in the middle of a character.
+  while (from < line.text.size() &&
+         (static_cast<unsigned char>(line.text[from]) & 0xC0U) == 0x80U) {
+    ++from;
+  }
+  return in_quotes(line.text.substr(from));
+}
+
+}  // namespace
+
+void FrozenModel::open(const TaskResources& resources) {
+  resources_.emplace(resources);
+  engine_ = std::make_unique<Engine>(job_, resources.rank, resources.groups, resources.pool,
+                                     EngineOptions{.head = head_, .frozen = true});
+  checkpoint_ = load_start(role_, start_, StartUse::kFrozen, resources, *engine_);
+  done();
+}
+
+Engine& FrozenModel::use() {
+  if (engine_ == nullptr) {
+    engine_ = std::make_unique<Engine>(job_, resources_->rank, resources_->groups, resources_->pool,
+                                       EngineOptions{.head = head_, .frozen = true});
+    read_start(checkpoint_, *engine_);
+  }
+  return *engine_;
+}
+
+void FrozenModel::done() {
+  if (job_.ppo.offload) engine_.reset();
+}
+
+Scorer::Scorer(const launch::Job& job, const Rollout& rollout) : job_(job), rollout_(rollout) {
+  if (!job.start.reward.empty()) {
+    model_ =
+        std::make_unique<FrozenModel>(job, "reward", job.start.reward, model::HeadKind::kScalar);
+  }
+  if (job.rewards.rule == "none") return;
+  RewardRule rule;
+  rule.kind = job.rewards.rule;
+  rule.pattern = job.rewards.pattern;
+  rule.of = job.rewards.of;
+  rule.group = job.rewards.compare == "no" ? "" : job.rewards.compare;
+  rule.count = job.rewards.count;
+  rule_.emplace(rule, "rewards");
+  if (!rule_->needs_expected()) return;
+  for (const auto* lines : {&rollout.training(), &rollout.validation()}) {
+    for (const storage::PromptLine& line : *lines) {
+      if (!line.answer.empty()) continue;
+      fail_usage(
+          "data.files: the prompt {} has no \"answer\", which rewards.rule = \"{}\" compares "
+          "with; add it to the line, or choose another rule",
+          shown(line), job.rewards.rule);
+    }
+  }
+}
+
+void Scorer::open(const TaskResources& resources) {
+  if (model_ != nullptr) model_->open(resources);
+}
+
+std::vector<double> Scorer::ask_model(const std::vector<Episode>& episodes) {
+  const auto numbers =
+      forward_pass(model_->use(), job_, static_cast<std::int64_t>(episodes.size()),
+                   [&](std::int64_t row, model::Batch& batch) {
+                     append_row(episode_row(episodes[static_cast<std::size_t>(row)],
+                                            job_.train.sequence_length, rollout_.pad()),
+                                batch);
+                   },
+                   {TokenNumber::kValue});
+  model_->done();
+  std::vector<double> scores;
+  for (std::size_t e = 0; e < episodes.size(); ++e) {
+    const std::size_t last = episodes[e].prompt.size() + episodes[e].tokens() - 1;
+    scores.push_back(static_cast<double>(
+        numbers[0][e * static_cast<std::size_t>(job_.train.sequence_length) + last]));
+  }
+  return scores;
+}
+
+double Scorer::combine(const Episode& episode, double model, double rule) const {
+  const launch::RewardsSection& rewards = job_.rewards;
+  if (!episode.stopped && !rewards.score_unfinished) return rewards.unfinished_score;
+  const double score = rewards.model * model + rewards.rule_weight * rule;
+  return rewards.clip > 0.0 ? std::clamp(score, -rewards.clip, rewards.clip) : score;
+}
+
+Scorer::Scores Scorer::score(const std::vector<Episode>& episodes, bool training, Groups& groups) {
+  Scores scores;
+  if (model_ != nullptr) scores.model = ask_model(episodes);
+  agree_or_throw(*groups.world, [&] {
+    for (std::size_t e = 0; e < episodes.size(); ++e) {
+      const Episode& episode = episodes[e];
+      const storage::PromptLine& prompt = rollout_.prompt_of(episode, training);
+      if (rule_) scores.rule.push_back(rule_->score(rollout_.words(episode), prompt.answer));
+      const double total =
+          combine(episode, model_ == nullptr ? 0.0 : scores.model[e], rule_ ? scores.rule[e] : 0.0);
+      if (!std::isfinite(total)) {
+        fail(
+            "the score of a response to {} is {}; look at the reward model (start.reward), whose "
+            "weights may hold numbers that are not finite",
+            shown(prompt), total);
+      }
+      scores.total.push_back(total);
+    }
+  });
+  return scores;
+}
+
+}  // namespace talaria::worker
