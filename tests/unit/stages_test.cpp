@@ -109,7 +109,8 @@ TEST(Stages, MayHaveGatesOnWhatIsDoneBefore) {
   EXPECT_THAT(parse(kGood).stages[1].gates, IsEmpty());
   const auto gates = [](const std::string& line) {
     std::vector<std::string> words;
-    for (const Gate& gate : parse(edited("after = []", line)).stages[2].gates) {
+    const StagedJob job = parse(edited("after = []", line));
+    for (const Gate& gate : job.stages[2].gates) {
       words.push_back(describe(gate));
     }
     return words;
