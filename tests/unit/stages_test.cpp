@@ -110,7 +110,9 @@ TEST(Stages, MayHaveGatesOnWhatIsDoneBefore) {
   const auto gates = [](const std::string& line) {
     std::vector<std::string> words;
     const StagedJob job = parse(edited("after = []", line));
-    for (const Gate& gate : job.stages[2].gates) words.push_back(describe(gate));
+    for (const Gate& gate : job.stages[2].gates) {
+      words.push_back(describe(gate));
+    }
     return words;
   };
   EXPECT_THAT(gates("gate = 'large.loss<3.5'"), ElementsAre("large.loss < 3.5"));
@@ -242,8 +244,7 @@ INSTANTIATE_TEST_SUITE_P(
             "j.toml:16: stage[1].gate: found a table; allowed: a string or an array of strings, "
             "[\"...\", ...]"},
         Bad{"kind =", "gate = [['small.loss < 3']]",
-            "j.toml:16: stage[1].gate: element 0 is an array; allowed: a string or an array of "
-            "strings, [\"...\", ...]"},
+            "j.toml:16: stage[1].gate[0]: found an array; allowed: a string, in quotes"},
         Bad{"kind =", "gate = 'small.los < 3'",
             "j.toml:16: stage[1].gate: found the string \"small.los < 3\", but small (pretrain) "
             "reports no \"los\", did you mean loss?; allowed: small.validation_bits_per_byte, "
