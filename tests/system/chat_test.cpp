@@ -107,8 +107,8 @@ class Chat : public testing::Test {
 
   static std::vector<std::string> argv(const std::string& run,
                                        const std::vector<std::string>& more) {
-    std::vector<std::string> all = {
-        kWorker, "chat", "--run-dir", models_->path("runs/" + run), "--temperature", "0"};
+    std::vector<std::string> all = {kWorker,           "chat",          "--run-dir",
+                                    models_->run(run), "--temperature", "0"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -221,12 +221,23 @@ TEST_F(Chat, APersonAtATerminal) {
 
 TEST_F(Chat, CtrlCStopsAnAnswerAndThenTheConversation) {
   const std::string file = models().path("stopped.jsonl");
-  Terminal terminal(argv("pretrain", {"--template", "plain", "--tokens", "100000"}));
+  // A model that has seldom seen a text end.
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text += "one two three four five ";
+  const ChildResult prepared = models().jobs().tool(
+      {"data", "prepare", "--tokenizer", models().path("data/tokenizer"), "--out",
+       models().path("endless"), models().write("endless.txt", text)});
+  ASSERT_EQ(prepared.exit_code, 0) << prepared.output;
+  models().train("endless", "pretrain",
+                 fmt::format("validation = 0\nsources = [{{ path = \"{}\" }}]\n",
+                             models().path("endless/endless.tok")),
+                 60);
+  Terminal terminal(argv("endless", {"--template", "plain", "--tokens", "100000"}));
   terminal.until("> ");
-  terminal.type("#include\n");
+  terminal.type("one two\n");
   // The line's echo, then words.
-  terminal.until("#include\r\n");
-  terminal.until(" ");
+  terminal.until("one two\r\n");
+  terminal.until("three");
   terminal.type("\x03");
   terminal.until("(stopped; what was said is kept)", 10);
   terminal.until("> ");

@@ -30,7 +30,7 @@ class Eval : public testing::Test {
   static void SetUpTestSuite() { models_ = new UseModels("eval"); }
   static void TearDownTestSuite() { delete models_; }
 
-  static std::string run(const std::string& name) { return models_->path("runs/" + name); }
+  static std::string run(const std::string& name) { return models_->run(name); }
   static Captured eval(const Words& args) {
     Words all = {kWorker, "eval"};
     all.insert(all.end(), args.begin(), args.end());
@@ -180,7 +180,8 @@ TEST_F(Eval, InContextFindsTheLikeliestContinuation) {
                 .exit_code,
             0);
   models().train("heart", "pretrain",
-                 fmt::format("sources = [{{ path = \"{}\" }}]\n", models().path("heart/heart.tok")),
+                 fmt::format("validation = 0\nsources = [{{ path = \"{}\" }}]\n",
+                             models().path("heart/heart.tok")),
                  300);
   std::string lines;
   for (const auto& [asked, said] : known) {
@@ -307,10 +308,10 @@ TEST_F(Eval, RefusesModelsOfAnotherTokenizer) {
                        models().path("headers.txt")})
                 .exit_code,
             0);
-  models().train(
-      "other", "pretrain",
-      fmt::format("sources = [{{ path = \"{}\" }}]\n", models().path("other/headers.tok")), 2,
-      "other/tokenizer");
+  models().train("other", "pretrain",
+                 fmt::format("validation = 0\nsources = [{{ path = \"{}\" }}]\n",
+                             models().path("other/headers.tok")),
+                 2, "other/tokenizer");
   const Captured result = eval({"win-rate", "--a", run("sft"), "--b", run("other"),
                                 models().questions(), "--rule", "exact"});
   EXPECT_EQ(result.exit_code, 2) << result.out;

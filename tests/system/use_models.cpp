@@ -56,11 +56,24 @@ UseModels::UseModels(const std::string& name)
     }
   }
   write("questions.jsonl", questions);
-  const std::string sources =
-      fmt::format("sources = [{{ path = \"{}\" }}]\n", path("data/headers.tok"));
-  train("pretrain", "pretrain", sources, 40);
-  train("sft", "sft", fmt::format("files = [\"{}\"]\n", write("talk.jsonl", talk)), 120);
-  train("reward", "reward", fmt::format("files = [\"{}\"]\n", write("pairs.jsonl", pairs)), 40);
+  write("talk.jsonl", talk);
+  write("pairs.jsonl", pairs);
+}
+
+std::string UseModels::run(const std::string& name) const {
+  std::string run = path("runs/" + name);
+  if (fs::exists(run)) return run;
+  if (name == "pretrain") {
+    train(name, name,
+          fmt::format("validation = 0.1\nsources = [{{ path = \"{}\" }}]\n",
+                      path("data/headers.tok")),
+          40);
+  } else if (name == "sft") {
+    train(name, name, fmt::format("validation = 0.1\nfiles = [\"{}\"]\n", path("talk.jsonl")), 120);
+  } else if (name == "reward") {
+    train(name, name, fmt::format("validation = 0.1\nfiles = [\"{}\"]\n", path("pairs.jsonl")), 40);
+  }
+  return run;
 }
 
 UseModels::~UseModels() { fs::remove_all(jobs_.path()); }
@@ -74,12 +87,12 @@ std::string UseModels::read(const std::string& name) const { return read_file(pa
 
 void UseModels::train(const std::string& name, const std::string& kind, const std::string& data,
                       int steps, const std::string& tokenizer) const {
-  const std::string job = write(
-      name + ".toml",
-      fmt::format("[job]\nname = \"{}\"\nkind = \"{}\"\nseed = 3\nnumerics = \"invariant\"\n"
-                  "virtual_shards = 2\nsample_groups = 1\n{}\n[data]\ntokenizer = \"{}\"\n"
-                  "validation = 0.1\n{}\n[optimizer]\nlearning_rate = 3e-3\nwarmup_steps = 5\n",
-                  name, kind, kModel, path(tokenizer), data));
+  const std::string job =
+      write(name + ".toml",
+            fmt::format("[job]\nname = \"{}\"\nkind = \"{}\"\nseed = 3\nnumerics = \"invariant\"\n"
+                        "virtual_shards = 2\nsample_groups = 1\n{}\n[data]\ntokenizer = \"{}\"\n"
+                        "{}\n[optimizer]\nlearning_rate = 3e-3\nwarmup_steps = 5\n",
+                        name, kind, kModel, path(tokenizer), data));
   const ChildResult result = run_child(
       {"mpirun", "-n", "1", "--oversubscribe", "--bind-to", "none",
        std::string(TALARIA_BIN_DIR) + "/talaria-worker", "--job", job, "--run-dir",
