@@ -135,7 +135,9 @@ TEST(CachedAttention, HasTheBitsOfTheTrainingPass) {
     Twin qkv = random.normal({1, 1, length, 3 * width});
     Twin whole({1, 1, length, width});
     Twin lse({1, 1, length, heads});
-    attention(stream, qkv.f(), {length, heads, size, 0, heads}, {}, whole.f(), lse.f());
+    const std::vector<std::int32_t> starts(static_cast<std::size_t>(length), 0);
+    attention(stream, qkv.f(), {starts.data(), {length}}, {length, heads, size, 0, heads}, {},
+              whole.f(), lse.f());
     Twin keys = random.normal({kSlots, heads, kTokens, (size + 15) / 16 * 16});
     Twin values = random.normal({kSlots, heads, kTokens, (size + 15) / 16 * 16});
     for (const std::int32_t piece : {1, 7, 48, 50, 131}) {
