@@ -14,7 +14,7 @@ namespace {
 bool may_differ(const JobKey& key) {
   const std::string table = key.table();
   return table == "parallel" || table == "cluster" || table == "checkpoint" || table == "monitor" ||
-         key.name == "train.micro_batch";
+         key.name == "train.micro_batch" || key.name == "ppo.slots" || key.name == "ppo.offload";
 }
 
 std::optional<Difference> difference(const std::string& key, const std::string& before,

@@ -117,7 +117,8 @@ std::string measured(const Gate& gate, double value) {
 const Names& stage_metrics(std::string_view kind) {
   static const Names pretrain = with_common({"validation_bits_per_byte"});
   static const Names sft = with_common({"mix_loss", "trained_tokens"});
-  static const Names reward = with_common({"accuracy", "margin", "calibration_error"});
+  static const Names reward =
+      with_common({"accuracy", "margin", "calibration_error", "training_accuracy"});
   static const Names ppo = ppo_metrics();
   return kind == "ppo" ? ppo : kind == "reward" ? reward : kind == "sft" ? sft : pretrain;
 }

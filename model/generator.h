@@ -33,7 +33,8 @@ struct GenerationOptions {
   std::int64_t vocab = 0;  // draw from the first so many ids, as if there were no others; 0: all
 };
 
-// Called on every rank with a sequence's next token.
+// Called on every rank with a sequence's next token. What it throws ends the call of generate(),
+// and must be thrown on all ranks alike; the generator may be used again.
 using TokenCallback = std::function<void(std::size_t prompt, std::int32_t id)>;
 
 class Generator {

@@ -44,21 +44,25 @@ std::string files_fingerprint(const launch::Job& job, const std::vector<std::str
   return storage::digest_to_hex(digest.digest());
 }
 
-void tell_counts(const storage::ChatCounts& counts, const char* what, std::size_t training,
-                 std::optional<std::size_t> validation) {
+std::string skipped_text(const storage::ChatCounts& counts) {
   std::string skipped;
   const auto add = [&](std::int64_t number, const char* why) {
-    if (number > 0) skipped += fmt::format(", {} {}", number, why);
+    if (number > 0) skipped += fmt::format("{}{} {}", skipped.empty() ? "" : ", ", number, why);
   };
   add(counts.bad, "bad");
   add(counts.too_long, "too long");
   add(counts.no_shared_turn, "without a shared turn");
   add(counts.equal, "with equal answers");
+  if (!counts.first_bad.empty()) skipped += fmt::format(" ({})", counts.first_bad);
+  return skipped;
+}
+
+void tell_counts(const storage::ChatCounts& counts, const char* what, std::size_t training,
+                 std::optional<std::size_t> validation) {
+  const std::string skipped = skipped_text(counts);
   const std::string split =
       validation ? fmt::format(" for training, {} for validation", *validation) : "";
-  log_info("{} {}{}{}{}", training, what, split,
-           skipped.empty() ? "" : "; skipped" + skipped.substr(1),
-           counts.first_bad.empty() ? "" : fmt::format(" ({})", counts.first_bad));
+  log_info("{} {}{}{}{}", training, what, split, skipped.empty() ? "" : "; skipped ", skipped);
 }
 
 void check_selectable(const launch::Job& job, std::size_t validation) {

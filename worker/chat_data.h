@@ -33,6 +33,8 @@ storage::Tokenizer open_tokenizer(const launch::Job& job);
 std::string files_fingerprint(const launch::Job& job, const std::vector<std::string>& files,
                               const storage::Tokenizer& tokenizer);
 
+// "2 bad, 1 too long (FILE:LINE: the first one's reason)"; "" where nothing was skipped.
+std::string skipped_text(const storage::ChatCounts& counts);
 // Says what was read and what was skipped; without `validation` it was not split.
 void tell_counts(const storage::ChatCounts& counts, const char* what, std::size_t training,
                  std::optional<std::size_t> validation = std::nullopt);

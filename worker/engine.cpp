@@ -44,6 +44,18 @@ model::LearningRateSchedule learning_rate_schedule(const launch::Job& job, doubl
           job.optimizer.warmup_steps, job.optimizer.decay_steps, job.optimizer.decay};
 }
 
+void forward_only(model::GptStage& stage, parallel::Communicator& pipeline,
+                  const model::Batch& batch, const model::PassObjective& objective) {
+  model::StepContext context;
+  context.training = false;
+  stage.begin(context, batch, objective);
+  const model::StageSetup& setup = stage.setup();
+  const auto micro_batches = static_cast<int>(batch.samples() / setup.micro_batch);
+  parallel::run_schedule(
+      parallel::make_forward_schedule(setup.at.pipeline, setup.layout.pipeline, micro_batches),
+      stage, pipeline);
+}
+
 Engine::Engine(const launch::Job& job, int rank, Groups& groups, ThreadPool& pool,
                const EngineOptions& options)
     : job_(job),
@@ -139,13 +151,7 @@ StepReport Engine::train_step(std::int64_t step, const model::Batch& batch,
 
 std::vector<double> Engine::evaluate(const model::Batch& batch,
                                      const model::PassObjective& objective) {
-  model::StepContext context;
-  context.training = false;
-  stage_->begin(context, batch, objective);
-  const auto micro_batches = static_cast<int>(batch.samples() / job_.train.micro_batch);
-  parallel::run_schedule(
-      parallel::make_forward_schedule(at_.pipeline, job_.parallel.layout.pipeline, micro_batches),
-      *stage_, *groups_.pipeline);
+  forward_only(*stage_, *groups_.pipeline, batch, objective);
   return gather_last(stage_->sample_losses());
 }
 

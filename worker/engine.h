@@ -103,6 +103,11 @@ class Engine {
   parallel::Schedule schedule_;
 };
 
+// One pass without gradients over a batch of whole micro-batches; its numbers are left in `stage`.
+// Collective over the stage's tensor group and `pipeline`.
+void forward_only(model::GptStage& stage, parallel::Communicator& pipeline,
+                  const model::Batch& batch, const model::PassObjective& objective = {});
+
 // `peak` in the place of optimizer.learning_rate, the end of the decay in proportion; 0: as it is.
 model::LearningRateSchedule learning_rate_schedule(const launch::Job& job, double peak = 0.0);
 

@@ -12,6 +12,7 @@
 #include "cluster/base/error.h"
 #include "worker/exchange.h"
 #include "worker/inference_model.h"
+#include "worker/model_options.h"
 #include "worker/prompt_file.h"
 #include "worker/text_stream.h"
 
@@ -180,13 +181,7 @@ int generate(const GenerateOptions& options, parallel::Process* process) {
 }
 
 void add_options(CLI::App& app, GenerateOptions& options) {
-  auto* run = app.add_option("--run-dir", options.model.run_directory,
-                             "a run: its newest valid checkpoint");
-  auto* checkpoint =
-      app.add_option("--checkpoint", options.model.checkpoint, "a checkpoint folder");
-  run->excludes(checkpoint);
-  app.add_option("--tokenizer", options.model.tokenizer,
-                 "tokenizer folder; default: the job file's");
+  add_model_choice(app, options.model);
   auto* prompt =
       app.add_option("--prompt", options.prompt, "text to continue; empty: a new document");
   app.add_option("--prompts", options.prompts,
@@ -196,30 +191,11 @@ void add_options(CLI::App& app, GenerateOptions& options) {
   app.add_option("--tokens", options.tokens, "most tokens to generate, of each prompt")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--temperature", options.sampler.temperature, "0: always the likeliest token")
-      ->check(CLI::Range(0.0, 100.0))
-      ->capture_default_str();
-  app.add_option("--top-k", options.sampler.top_k, "draw from the k likeliest; 0: from all")
-      ->check(CLI::Range(0, 1 << 30))
-      ->capture_default_str();
-  app.add_option("--top-p", options.sampler.top_p,
-                 "and from the fewest whose probabilities reach p; 1: from all")
-      ->check(CLI::Range(1e-9, 1.0))
-      ->capture_default_str();
-  app.add_option("--seed", options.sampler.seed, "the same seed draws the same text")
-      ->capture_default_str();
+  add_sampler(app, options.sampler);
   app.add_option("--batch", options.slots, "prompts continued at once; changes no text")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  app.add_option("--tensor", options.model.layout.tensor, "ranks that share each layer")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  app.add_option("--pipeline", options.model.layout.pipeline,
-                 "ranks that share the layers out; start with mpirun -n TENSOR*PIPELINE")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  app.add_option("--threads", options.model.threads, "of each rank; default: its share of cores")
-      ->check(CLI::Range(1, 4096));
+  add_ranks(app, options.model);
 }
 
 }  // namespace
@@ -234,12 +210,9 @@ int generate_command(int argc, char** argv, bool under_mpirun) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitDone : kExitUsage;
   }
-  if (options.model.run_directory.empty() && options.model.checkpoint.empty()) {
-    fail_usage("{}: name a run with --run-dir or a checkpoint with --checkpoint", argv[0]);
-  }
-  if (!under_mpirun && options.model.layout.world_size() == 1) return generate(options, nullptr);
-  parallel::Process process;
-  return process.run([&] { return generate(options, &process); });
+  check_model_choice(argv[0], options.model);
+  return on_ranks(under_mpirun, options.model.layout,
+                  [&](parallel::Process* process) { return generate(options, process); });
 }
 
 }  // namespace talaria::worker

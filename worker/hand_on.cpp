@@ -7,6 +7,7 @@
 
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
+#include "cluster/base/log.h"
 #include "launch/artifact.h"
 #include "storage/checkpoint/manifest.h"
 #include "storage/text/hash.h"
@@ -35,13 +36,27 @@ std::map<std::string, double> metrics_of(const fs::path& run, std::int64_t step)
   return metrics;
 }
 
+std::int64_t handed_step(const launch::Job& job, const TrainingState& state) {
+  const bool best = job.checkpoint.select == "best" && state.best_step >= 0;
+  return best ? state.best_step : state.step;
+}
+
 }  // namespace
 
+bool has_handed_on(const RunDirectory& run, const launch::Job& job, const TrainingState& state) {
+  try {
+    const auto artifact = launch::read_artifact(run.path());
+    return artifact && artifact->step == handed_step(job, state);
+  } catch (const Error& error) {
+    log_warning("{}", error.what());
+    return false;
+  }
+}
+
 void hand_on(const RunDirectory& run, const launch::Job& job, const TrainingState& state) {
-  const bool best = job.checkpoint.select == "best" && state.best_step >= 0;
   launch::Artifact artifact;
   artifact.kind = job.job.kind;
-  artifact.step = best ? state.best_step : state.step;
+  artifact.step = handed_step(job, state);
   artifact.checkpoint = (fs::path("checkpoints") / storage::step_name(artifact.step)).string();
   const Result<storage::Manifest> manifest =
       storage::read_manifest(run.path() / artifact.checkpoint);

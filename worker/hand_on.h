@@ -13,4 +13,7 @@ namespace talaria::worker {
 // behind the last save. Throws Error where that checkpoint is not there.
 void hand_on(const RunDirectory& run, const launch::Job& job, const TrainingState& state);
 
+// Whether the run has an artifact.json that is whole, of the checkpoint that hand_on would name.
+bool has_handed_on(const RunDirectory& run, const launch::Job& job, const TrainingState& state);
+
 }  // namespace talaria::worker

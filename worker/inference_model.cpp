@@ -5,11 +5,9 @@
 #include <thread>
 
 #include "cluster/base/error.h"
-#include "cluster/base/log.h"
-#include "storage/checkpoint/reader.h"
-#include "storage/checkpoint/verify.h"
 #include "worker/checkpointing.h"
 #include "worker/exchange.h"
+#include "worker/start.h"
 
 namespace talaria::worker {
 namespace {
@@ -38,13 +36,14 @@ void check_layout(const launch::Job& job, const parallel::Layout& layout, int wo
   }
 }
 
-model::StageSetup make_setup(const launch::Job& job, int rank) {
+model::StageSetup make_setup(const launch::Job& job, int rank, model::HeadKind head) {
   model::StageSetup setup;
+  setup.head = head;
   setup.config = job.model;
   setup.numerics = job.job.numerics;
   setup.layout = job.parallel.layout;
   setup.at = parallel::coordinate_of(job.parallel.layout, rank);
-  setup.length = job.model.context;
+  setup.length = job.train.sequence_length;
   setup.frozen = true;
   setup.draw_weights = false;
   model::assign_layers(setup);
@@ -54,18 +53,9 @@ model::StageSetup make_setup(const launch::Job& job, int rank) {
 }  // namespace
 
 void InferenceModel::choose_checkpoint(const InferenceOptions& options) {
-  checkpoint_ = options.checkpoint;
-  if (!checkpoint_.empty()) return;
-  const fs::path root = options.run_directory / "checkpoints";
-  const storage::Restored restored = storage::find_restorable(root, *pool_);
-  for (const storage::Skipped& each : restored.skipped) {
-    log_warning("{}: {}", each.path.string(), each.reason);
-  }
-  if (!restored.checkpoint) {
-    fail_usage("{}: no checkpoint that verifies; train first, or name one with --checkpoint",
-               root.string());
-  }
-  checkpoint_ = restored.checkpoint->path;
+  const bool is_run = options.checkpoint.empty();
+  checkpoint_ =
+      resolve_start((is_run ? options.run_directory : options.checkpoint).string(), {}, *pool_);
 }
 
 void InferenceModel::read_description(const InferenceOptions& options) {
@@ -76,6 +66,7 @@ void InferenceModel::read_description(const InferenceOptions& options) {
   job_.parallel.layout = options.layout;
   if (!job_.job.numerics.invariant) job_.job.numerics.virtual_shards = options.layout.tensor;
   job_.job.numerics.sample_groups = 1;
+  job_.train.micro_batch = 1;
   const fs::path folder =
       options.tokenizer.empty() ? fs::path(job_.data.tokenizer) : options.tokenizer;
   tokenizer_ = storage::Tokenizer::load(folder);
@@ -96,23 +87,55 @@ void InferenceModel::make_groups(parallel::Process* process) {
   const parallel::Coordinate at = parallel::coordinate_of(layout, process->rank());
   groups_.tensor = process->make_group(parallel::tensor_group(layout, at));
   parallel::GroupOptions pipeline;
-  pipeline.max_message_bytes = model::Generator::max_message_bytes(job_.model);
+  pipeline.max_message_bytes =
+      std::max(model::Generator::max_message_bytes(job_.model), max_message_bytes(job_));
   groups_.pipeline = process->make_group(parallel::pipeline_group(layout, at), pipeline);
 }
 
+void InferenceModel::check_head(const storage::CheckpointReader& reader) const {
+  const bool scalar = reader.find("param", "value_head.weight") != nullptr;
+  if (scalar == (head_ == model::HeadKind::kScalar)) return;
+  if (scalar) {
+    fail_usage(
+        "{}: a reward model (its head gives a number, no words); allowed: a language model's "
+        "checkpoint",
+        checkpoint_.string());
+  }
+  fail_usage(
+      "{}: a language model (its head gives words, no reward); allowed: the checkpoint of a job of "
+      "kind \"reward\"",
+      checkpoint_.string());
+}
+
 void InferenceModel::read_weights() {
+  const storage::CheckpointReader reader(checkpoint_);
+  check_head(reader);
   model::Stream stream;
   stream.pool = pool_.get();
-  stage_ = std::make_unique<model::GptStage>(make_setup(job_, groups_.world->rank()),
+  stage_ = std::make_unique<model::GptStage>(make_setup(job_, groups_.world->rank(), head_),
                                              *groups_.tensor, stream);
-  const storage::CheckpointReader reader(checkpoint_);
   reader.read("param", stage_->parameters().weight_boxes());
+}
+
+std::vector<float> InferenceModel::token_numbers(const model::Batch& batch, TokenNumber wanted) {
+  model::PassObjective objective;
+  objective.entropy = wanted == TokenNumber::kEntropy;
+  forward_only(*stage_, *groups_.pipeline, batch, objective);
+  const std::span<const float> own = wanted == TokenNumber::kNll       ? stage_->token_nll()
+                                     : wanted == TokenNumber::kEntropy ? stage_->token_entropy()
+                                                                       : stage_->token_values();
+  std::vector<float> numbers(batch.inputs.size());
+  if (stage_->setup().is_last()) std::copy(own.begin(), own.end(), numbers.begin());
+  groups_.pipeline->broadcast(std::as_writable_bytes(std::span(numbers)),
+                              groups_.pipeline->size() - 1);
+  return numbers;
 }
 
 std::unique_ptr<InferenceModel> InferenceModel::open(parallel::Process* process,
                                                      const InferenceOptions& options,
                                                      int& exit_code) {
   std::unique_ptr<InferenceModel> model(new InferenceModel);
+  model->head_ = options.head;
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   const int sharing = process == nullptr ? 1 : process->local_size();
   model->pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads

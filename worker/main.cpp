@@ -23,6 +23,8 @@
 #include "storage/checkpoint/checkpoint_command.h"
 #include "storage/checkpoint/crash_point.h"
 #include "storage/text/data_command.h"
+#include "worker/chat_command.h"
+#include "worker/eval_command.h"
 #include "worker/generate.h"
 #include "worker/hugging_face_command.h"
 #include "worker/preparation.h"
@@ -41,6 +43,8 @@ constexpr const char* kHelp =
     "talaria-worker data ...             prepare, encode, decode, inspect text; chat\n"
     "talaria-worker checkpoint ...       list, show, verify, import, export\n"
     "talaria-worker generate ...         continue prompts with a checkpoint\n"
+    "talaria-worker chat ...             talk with a checkpoint\n"
+    "talaria-worker eval ...             measure checkpoints\n"
     "talaria-worker summary --run-dir D  what a run has reached\n"
     "talaria-worker --probe              what this build and its libraries find here, as JSON\n"
     "Each knows --help. Exit codes: 0 done, 1 failed, 2 wrong usage or invalid job file, 75 "
@@ -248,6 +252,10 @@ int run(int argc, char** argv) {
   }
   if (command == "generate") {
     return generate_command(count, rest.data(), !read_environment().world.empty());
+  }
+  if (command == "chat") return chat_command(count, rest.data());
+  if (command == "eval") {
+    return eval_command(count, rest.data(), !read_environment().world.empty());
   }
   if (command == "summary") return summary_command(count, rest.data());
   if (!command.starts_with("-")) {

@@ -9,8 +9,12 @@
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
+#include "launch/artifact.h"
+#include "launch/gate.h"
+#include "launch/stages.h"
 #include "storage/checkpoint/verify.h"
 #include "worker/exchange.h"
+#include "worker/start.h"
 #include "worker/task.h"
 
 namespace talaria::worker {
@@ -37,6 +41,30 @@ launch::Job continued(const ConfigFile& file, const fs::path& checkpoint,
   return launch::continue_job(file, saved);
 }
 
+// What the coordinator judges of a stage that it starts, where nobody else does. The coordinator
+// gives its workers the stage's own job file, which has no gates.
+void check_gates(const TrainOptions& options, const fs::path& run_path) {
+  if (options.stage.empty()) return;
+  const launch::StagedJob job =
+      launch::parse_stages(ConfigFile::load(options.job_file, options.overrides));
+  for (const launch::Stage& stage : job.stages) {
+    if (stage.name != options.stage) continue;
+    for (const launch::Gate& gate : stage.gates) {
+      const fs::path folder = run_path.parent_path() / gate.stage;
+      const std::string file = (folder / launch::kArtifactName).string();
+      const auto artifact = launch::read_artifact(folder);
+      if (!artifact) {
+        fail_usage("gate {} cannot be judged: {} is missing; run stage {} first",
+                   launch::describe(gate), file, gate.stage);
+      }
+      const std::string fault = launch::gate_fault(gate, artifact->metrics);
+      if (fault.empty()) continue;
+      fail_usage("{} ({}); train {} longer or change the gate, then run it again", fault, file,
+                 gate.stage);
+    }
+  }
+}
+
 void check_world(const TrainOptions& options, const launch::Job& job, int world) {
   const parallel::Layout& layout = job.parallel.layout;
   if (layout.world_size() == world) return;
@@ -58,6 +86,7 @@ class Leader {
     out_.job = launch::parse_job(*file_);
     check_world(options_, out_.job, world);
     out_.run_path = run_path_of(options_, out_.job);
+    check_gates(options_, out_.run_path);
     out_.directory.emplace(out_.run_path);
     // From here on no older attempt commits, so that what is found now stays the newest.
     out_.attempt = out_.directory->claim_attempt(options_.attempt);
@@ -72,6 +101,7 @@ class Leader {
     out_.found = worker::find_checkpoint(out_.directory->checkpoints(), pool, skipped_);
     if (!out_.found) return;
     out_.job = continued(*file_, out_.found->path, out_.found->state);
+    check_origins(out_.job, out_.run_path, out_.found->state.origins);
     out_.restored_from = out_.found->path;
     out_.complete = out_.found->state.step >= out_.job.train.steps;
   }
@@ -151,6 +181,9 @@ int check_job(const TrainOptions& options) {
     if (!saved.empty()) {
       state = read_training_state(saved.front().path);
       job = continued(file, saved.front().path, *state);
+      check_origins(job, run_path, state->origins);
+    } else {
+      check_starts(job);
     }
     const std::unique_ptr<Task> task = make_task(job, true);
     if (state) {

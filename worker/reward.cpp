@@ -1,43 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/reward.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
+#include "worker/comparison_rows.h"
 #include "worker/exchange.h"
 #include "worker/forward_pass.h"
 #include "worker/preference.h"
 #include "worker/start.h"
 
 namespace talaria::worker {
-namespace {
-
-// Removes the comparisons with an answer that has more tokens, prompt included, than the context.
-void drop_long(std::vector<storage::Comparison>& comparisons, std::int64_t context,
-               storage::ChatCounts& counts) {
-  const auto dropped = std::erase_if(comparisons, [&](const storage::Comparison& each) {
-    return std::any_of(each.answers.begin(), each.answers.end(), [&](const auto& answer) {
-      return static_cast<std::int64_t>(each.prompt.size() + answer.size()) > context;
-    });
-  });
-  counts.too_long += static_cast<std::int64_t>(dropped);
-  counts.used -= static_cast<std::int64_t>(dropped);
-}
-
-RowComparisons comparisons_of(const storage::ComparisonRow& row,
-                              std::span<const std::int32_t> units,
-                              const std::vector<storage::Comparison>& from) {
-  RowComparisons comparisons;
-  comparisons.places = row.places;
-  for (const std::int32_t unit : units) {
-    comparisons.ranks.push_back(from[static_cast<std::size_t>(unit)].ranks);
-  }
-  return comparisons;
-}
-
-}  // namespace
 
 RewardTask::RewardTask(const launch::Job& job, bool leads)
     : job_(job), tokenizer_(open_tokenizer(job)) {
@@ -84,7 +58,7 @@ void RewardTask::read_demonstrations(bool leads) {
   for (storage::Conversation& each : storage::read_conversations(
            {job_.reward.demonstrations.begin(), job_.reward.demonstrations.end()}, *tokenizer_,
            chat_options(job_, longest, leads), counts)) {
-    demonstrations_.push_back({{}, {std::move(each.ids)}, {0}, each.hash});
+    demonstrations_.push_back({{}, {std::move(each.ids)}, {0}, each.hash, {}});
   }
   if (leads) tell_counts(counts, "demonstrations", demonstrations_.size());
 }
@@ -97,11 +71,7 @@ void RewardTask::build(const TaskResources& resources) {
 
 storage::ComparisonRow RewardTask::packed_row(std::span<const std::int32_t> units,
                                               const std::vector<storage::Comparison>& from) const {
-  std::vector<const storage::Comparison*> comparisons;
-  for (const std::int32_t unit : units) {
-    comparisons.push_back(&from[static_cast<std::size_t>(unit)]);
-  }
-  return storage::comparison_row(comparisons, job_.train.sequence_length, pad_);
+  return packed_comparisons(units, from, job_.train.sequence_length, pad_);
 }
 
 StepReport RewardTask::step(std::int64_t step, bool stop_requested) {

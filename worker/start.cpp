@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/start.h"
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include <boost/json.hpp>
@@ -9,6 +11,7 @@
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
 #include "launch/artifact.h"
+#include "storage/checkpoint/checkpoint.h"
 #include "storage/checkpoint/reader.h"
 #include "storage/checkpoint/verify.h"
 #include "worker/checkpointing.h"
@@ -20,9 +23,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kScalarHead = "value_head.";
+constexpr const char* kScalarHeadWeight = "value_head.weight";
 
 fs::path handed_on(const std::string& start, const fs::path& folder) {
-  const fs::path chosen = folder / launch::read_artifact(folder).value().checkpoint;
+  fs::path chosen = folder / launch::read_artifact(folder).value().checkpoint;
   if (fs::exists(chosen / storage::kManifestName)) return chosen;
   fail_usage("{}: the run hands on {}, which is gone; train again, or name a checkpoint",
              in_quotes(start), chosen.string());
@@ -40,29 +44,6 @@ fs::path newest_of_run(const std::string& start, const fs::path& folder, ThreadP
         in_quotes(start), (folder / "checkpoints").string());
   }
   return found.checkpoint->path;
-}
-
-// What the tensors' shapes do not tell: heads share their weights out in another way, and further
-// layers would be left out without a word.
-void check_model(const fs::path& checkpoint, const model::GptConfig& wanted) {
-  const TrainingState state = read_training_state(checkpoint);
-  const model::GptConfig saved =
-      launch::parse_job(
-          ConfigFile::parse(state.job_toml, (checkpoint / storage::kManifestName).string()))
-          .model;
-  const auto compare = [&](const char* key, std::int64_t found, std::int64_t want) {
-    if (found == want) return;
-    fail_usage(
-        "{}: it is a model with {} {}, [model] says {}; make [model] that of the checkpoint, or "
-        "start from another one",
-        checkpoint.string(), key, found, want);
-  };
-  compare("layers", saved.layers, wanted.layers);
-  compare("hidden", saved.hidden, wanted.hidden);
-  compare("heads", saved.heads, wanted.heads);
-  compare("ffn", saved.ffn, wanted.ffn);
-  compare("context", saved.context, wanted.context);
-  compare("vocab", saved.vocab, wanted.vocab);
 }
 
 // The group with the weights that a checkpoint hands on.
@@ -93,23 +74,93 @@ void check_tokenizer(const Origin& origin, const std::string& meta_json,
       origin.role, origin.checkpoint, std::string(tokenizer->as_string()), resources.tokenizer);
 }
 
-// Refuses tensors of another shape, one by one.
-void check_shape(const storage::CheckpointReader& reader, const fs::path& checkpoint,
-                 const std::vector<parallel::NamedBox>& boxes) {
-  for (const parallel::NamedBox& box : boxes) {
-    const storage::TensorRecord* tensor = reader.find("param", box.tensor);
-    if (tensor == nullptr) {
-      fail_usage("{}: it has no tensor {}; start from a model of the shape that [model] says",
-                 checkpoint.string(), box.tensor);
-    }
-    if (tensor->global != box.global) {
-      fail_usage(
-          "{}: {} is {} x {}, [model] says {} x {}; make [model] that of the checkpoint, or "
-          "start from another one",
-          checkpoint.string(), box.tensor, tensor->global[0], tensor->global[1], box.global[0],
-          box.global[1]);
-    }
+// A key of [start] and its value.
+std::vector<std::pair<std::string, std::string>> starts_of(const launch::Job& job) {
+  return {{"weights", job.start.weights},
+          {"reference", job.start.reference},
+          {"reward", job.start.reward},
+          {"value", job.start.value}};
+}
+
+fs::path folder_of(const std::string& start, const fs::path& run_path) {
+  const std::string stage = launch::started_stage(start);
+  // With or without a slash at its end.
+  return stage.empty() ? fs::path(start) : (run_path / "").parent_path().parent_path() / stage;
+}
+
+[[noreturn]] void refuse_folder(const std::string& start, const fs::path& folder) {
+  fail_usage("{}: {} is no folder; name a run directory or a checkpoint's folder", in_quotes(start),
+             folder.string());
+}
+
+const storage::TensorRecord* find_weights(const storage::Manifest& manifest,
+                                          const std::string& name) {
+  const auto at = std::find_if(manifest.tensors.begin(), manifest.tensors.end(),
+                               [&](const storage::TensorRecord& tensor) {
+                                 return tensor.group == "param" && tensor.name == name;
+                               });
+  return at == manifest.tensors.end() ? nullptr : &*at;
+}
+
+void check_tensor(const storage::Manifest& manifest, const fs::path& checkpoint,
+                  const std::string& name, const parallel::Dims& global) {
+  const storage::TensorRecord* tensor = find_weights(manifest, name);
+  if (tensor == nullptr) {
+    fail_usage("{}: it has no tensor {}; start from a model of the shape that [model] says",
+               checkpoint.string(), name);
   }
+  if (tensor->global != global) {
+    fail_usage(
+        "{}: {} is {} x {}, [model] says {} x {}; make [model] that of the checkpoint, or start "
+        "from another one",
+        checkpoint.string(), name, tensor->global[0], tensor->global[1], global[0], global[1]);
+  }
+}
+
+// Refuses a model of another shape by the tensors that tell it.
+void check_shape(const storage::Manifest& manifest, const fs::path& checkpoint,
+                 const model::GptConfig& model) {
+  check_tensor(manifest, checkpoint, "tok_embed", {model.vocab, model.hidden});
+  check_tensor(manifest, checkpoint, "pos_embed", {model.context, model.hidden});
+  check_tensor(manifest, checkpoint, fmt::format("blocks.{}.mlp.fc.weight", model.layers - 1),
+               {model.ffn, model.hidden});
+  if (find_weights(manifest, fmt::format("blocks.{}.mlp.fc.weight", model.layers)) != nullptr) {
+    fail_usage(
+        "{}: it has more than {} layers; make model.layers that of the checkpoint, or start from "
+        "another one",
+        checkpoint.string(), model.layers);
+  }
+}
+
+// What the tensors' shapes do not tell: heads share their weights out in another way.
+void check_heads(const fs::path& checkpoint, const model::GptConfig& wanted) {
+  const TrainingState state = read_training_state(checkpoint);
+  const launch::Job saved = launch::parse_job(
+      ConfigFile::parse(state.job_toml, (checkpoint / storage::kManifestName).string()));
+  if (saved.model.heads == wanted.heads) return;
+  fail_usage(
+      "{}: it is a model with {} heads, [model] says {}; make [model] that of the checkpoint, or "
+      "start from another one",
+      checkpoint.string(), saved.model.heads, wanted.heads);
+}
+
+// The manifest of the checkpoint that a run would begin with, were its bytes verified.
+std::pair<fs::path, storage::Manifest> look_at(const std::string& start) {
+  const fs::path folder = start;
+  if (!fs::is_directory(folder)) refuse_folder(start, folder);
+  fs::path chosen = folder;
+  if (!fs::exists(folder / storage::kManifestName)) {
+    const auto artifact = launch::read_artifact(folder);
+    const auto saved = storage::list_checkpoints(folder / "checkpoints");
+    if (!artifact && saved.empty()) {
+      fail_usage("{}: no checkpoint in {}; name a run directory or a checkpoint's folder",
+                 in_quotes(start), (folder / "checkpoints").string());
+    }
+    chosen = artifact ? folder / artifact->checkpoint : saved.front().path;
+  }
+  Result<storage::Manifest> manifest = storage::read_manifest(chosen);
+  if (!manifest) fail_usage("{}: {}: {}", in_quotes(start), chosen.string(), manifest.error());
+  return {chosen, std::move(manifest.value())};
 }
 
 // A run that resumes must find the frozen weights that it began with.
@@ -127,25 +178,52 @@ void check_same(const Origin& now, const TaskResources& resources) {
 }  // namespace
 
 fs::path resolve_start(const std::string& start, const fs::path& run_path, ThreadPool& pool) {
-  const std::string stage = launch::started_stage(start);
-  // With or without a slash at its end.
-  const fs::path run = (run_path / "").parent_path();
-  const fs::path folder = stage.empty() ? fs::path(start) : run.parent_path() / stage;
-  if (!fs::is_directory(folder)) {
-    fail_usage("{}: {} is no folder; name a run directory or a checkpoint's folder",
-               in_quotes(start), folder.string());
-  }
+  const fs::path folder = folder_of(start, run_path);
+  if (!fs::is_directory(folder)) refuse_folder(start, folder);
   const bool is_checkpoint = fs::exists(folder / storage::kManifestName);
   if (!is_checkpoint && !fs::exists(folder / launch::kArtifactName)) {
     return newest_of_run(start, folder, pool);
   }
-  const fs::path chosen = is_checkpoint ? folder : handed_on(start, folder);
+  fs::path chosen = is_checkpoint ? folder : handed_on(start, folder);
   const storage::VerifyReport report = storage::verify_checkpoint(chosen, pool);
   if (!report.ok()) {
     fail("{}: damaged: {}; bring it back, or name another checkpoint", in_quotes(start),
          report.damages.front().message());
   }
   return chosen;
+}
+
+void check_starts(const launch::Job& job) {
+  for (const auto& [role, start] : starts_of(job)) {
+    if (start.empty() || !launch::started_stage(start).empty()) continue;
+    try {
+      const auto [checkpoint, manifest] = look_at(start);
+      check_shape(manifest, checkpoint, job.model);
+      if (role == "reward") {
+        check_tensor(manifest, checkpoint, kScalarHeadWeight, {1, job.model.hidden});
+      }
+    } catch (const UsageError& error) {
+      fail_usage("start.{}: {}", role, error.what());
+    }
+  }
+}
+
+void check_origins(const launch::Job& job, const fs::path& run_path,
+                   const std::vector<Origin>& origins) {
+  for (const auto& [role, start] : starts_of(job)) {
+    const std::string stage = launch::started_stage(start);
+    const auto then =
+        std::find_if(origins.begin(), origins.end(),
+                     [&key = role](const Origin& origin) { return origin.role == key; });
+    if (stage.empty() || then == origins.end()) continue;
+    const auto now = launch::read_artifact(run_path.parent_path() / stage);
+    if (!now || now->weights_hash == then->weights_hash) continue;
+    fail_usage(
+        "start.{}: stage {} now hands on the weights {} ({}), but {} began with {} ({}); remove "
+        "that folder to train it from the new ones, or bring the old ones back",
+        role, stage, now->weights_hash, now->checkpoint, run_path.string(), then->weights_hash,
+        then->checkpoint);
+  }
 }
 
 fs::path load_start(const std::string& role, const std::string& start, StartUse use,
@@ -157,7 +235,7 @@ fs::path load_start(const std::string& role, const std::string& start, StartUse 
   agree_or_throw(world, [&] {
     if (world.rank() != 0) return;
     origin.checkpoint = resolve_start(start, resources.run_path, resources.pool).string();
-    check_model(origin.checkpoint, engine.stage().setup().config);
+    check_heads(origin.checkpoint, engine.stage().setup().config);
   });
   origin.checkpoint = broadcast_string(world, origin.checkpoint, 0);
   agree_or_throw(world, [&] {
@@ -167,7 +245,10 @@ fs::path load_start(const std::string& role, const std::string& start, StartUse 
     check_same(origin, resources);
     check_tokenizer(origin, reader.manifest().meta_json, resources);
     const auto boxes = boxes_in(reader, engine, use);
-    check_shape(reader, origin.checkpoint, boxes);
+    check_shape(reader.manifest(), origin.checkpoint, engine.stage().setup().config);
+    for (const parallel::NamedBox& box : boxes) {
+      check_tensor(reader.manifest(), origin.checkpoint, box.tensor, box.global);
+    }
     reader.read(weights_group(reader), boxes);
   });
   if (world.rank() == 0) {

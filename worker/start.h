@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "worker/task.h"
 
@@ -16,6 +17,16 @@ namespace talaria::worker {
 // for what is damaged.
 std::filesystem::path resolve_start(const std::string& start, const std::filesystem::path& run_path,
                                     ThreadPool& pool);
+
+// What load_start would refuse of the paths in job.start, as far as the manifests tell: nothing
+// there, or a model of another shape than job.model. Stages of the same job may not be done yet,
+// and are not looked at. Reads files: for one rank. Throws UsageError.
+void check_starts(const launch::Job& job);
+
+// Throws UsageError when a stage of the same job that a run began with hands on other weights now.
+// What is gone says nothing. Reads files: for one rank.
+void check_origins(const launch::Job& job, const std::filesystem::path& run_path,
+                   const std::vector<Origin>& origins);
 
 // Whether a checkpoint of the run holds the engine's weights, or they are read anew each time.
 enum class StartUse { kTrained, kFrozen };

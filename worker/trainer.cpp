@@ -279,9 +279,9 @@ int Trainer::run() {
   if (start_.complete) {
     status_.step = job_.train.steps;
     if (leads_) {
-      // A kill may have come between the last checkpoint and this, and checkpoint.select may have
-      // another value than before.
-      hand_on(*start_.directory, job_, start_.found->state);
+      // A kill may have come between the last checkpoint and this.
+      const TrainingState& state = start_.found->state;
+      if (!has_handed_on(*start_.directory, job_, state)) hand_on(*start_.directory, job_, state);
       log_info("{}: complete, {} steps are done; a larger train.steps continues it",
                start_.run_path.string(), job_.train.steps);
     }

@@ -6,6 +6,8 @@
 #include <boost/json.hpp>
 
 #include "cluster/base/text.h"
+#include "coordinator/api/lineage.h"
+#include "launch/artifact_json.h"
 
 namespace talaria::coordinator {
 namespace {
@@ -59,7 +61,30 @@ json::object rank_object(const RankView& rank) {
   return out;
 }
 
-json::object stage_object(const StageView& stage, Detail detail) {
+json::array gates_array(const StageView& stage) {
+  json::array gates;
+  for (const GateView& gate : stage.gates) {
+    json::object out;
+    out["gate"] = text_of(gate.gate);
+    out["value"] = gate.value ? number(*gate.value) : json::value(nullptr);
+    out["holds"] = gate.holds ? json::value(*gate.holds) : json::value(nullptr);
+    gates.push_back(std::move(out));
+  }
+  return gates;
+}
+
+// As the file, with the stages of this job that it began with.
+json::value artifact_value(const launch::Artifact& artifact, const JobView& view) {
+  json::value out = launch::to_json(artifact);
+  json::array& start = out.at("lineage").at("start").as_array();
+  for (std::size_t i = 0; i < artifact.origins.size(); ++i) {
+    const std::string stage = origin_stage(view, artifact.origins[i]);
+    if (!stage.empty()) start[i].as_object()["stage"] = text_of(stage);
+  }
+  return out;
+}
+
+json::object stage_object(const StageView& stage, const JobView& view, Detail detail) {
   const StageRow& row = stage.row;
   json::object out;
   out["stage"] = row.key.stage;
@@ -80,6 +105,8 @@ json::object stage_object(const StageView& stage, Detail detail) {
   out["progress"] = progress_object(stage.progress);
   if (row.attempt) out["attempt"] = attempt_object(*row.attempt);
   if (detail == Detail::kList) return out;
+  out["gates"] = gates_array(stage);
+  if (stage.artifact) out["artifact"] = artifact_value(*stage.artifact, view);
   json::array attempts;
   for (const AttemptRow& each : stage.attempts) attempts.push_back(attempt_object(each));
   out["attempts"] = std::move(attempts);
@@ -116,7 +143,7 @@ json::object job_object(const JobView& view, Detail detail) {
   out["run_directory"] = text_of(job.run_directory);
   out["working_directory"] = text_of(job.working_directory);
   json::array stages;
-  for (const StageView& stage : view.stages) stages.push_back(stage_object(stage, detail));
+  for (const StageView& stage : view.stages) stages.push_back(stage_object(stage, view, detail));
   out["stages"] = std::move(stages);
   out["notice"] = text_of(view.notice);
   if (detail == Detail::kList) return out;

@@ -7,6 +7,7 @@
 
 #include "cluster/base/text.h"
 #include "coordinator/api/json.h"
+#include "launch/artifact_json.h"
 
 namespace talaria::coordinator {
 namespace {
@@ -142,6 +143,23 @@ RankView read_rank(const json::value& value) {
   return rank;
 }
 
+GateView read_gate(const json::value& value) {
+  const Reader in(value, "gate");
+  GateView gate;
+  gate.gate = in.string("gate");
+  if (in.find("value") != nullptr) gate.value = in.real("value");
+  if (in.find("holds") != nullptr) gate.holds = in.boolean("holds");
+  return gate;
+}
+
+launch::Artifact read_artifact(const json::value& value) {
+  try {
+    return launch::parse_artifact(value);
+  } catch (const std::exception& error) {
+    fail("artifact: {}", error.what());
+  }
+}
+
 StageView read_stage(const json::value& value, std::int64_t job) {
   const Reader in(value, "stage");
   StageView stage;
@@ -161,6 +179,11 @@ StageView read_stage(const json::value& value, std::int64_t job) {
   row.run_directory = in.string("run_directory");
   if (const json::value* progress = in.find("progress")) stage.progress = read_progress(*progress);
   if (const json::value* newest = in.find("attempt")) row.attempt = read_attempt(*newest, row.key);
+  for (const json::value& each : in.array("gates")) {
+    stage.gates.push_back(read_gate(each));
+    row.gates.push_back(stage.gates.back().gate);
+  }
+  if (const json::value* artifact = in.find("artifact")) stage.artifact = read_artifact(*artifact);
   for (const json::value& each : in.array("attempts")) {
     stage.attempts.push_back(read_attempt(each, row.key));
   }

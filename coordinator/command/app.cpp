@@ -23,6 +23,7 @@ struct Foreign {
   const char* name;
   const char* description;
   std::vector<const char*> subcommands;
+  std::vector<const char*> options = {};  // for completion
 };
 
 // Run by talaria-worker.
@@ -35,14 +36,22 @@ const std::vector<Foreign>& worker_commands() {
        "List, show, verify, import and export checkpoints.",
        {"list", "show", "verify", "import", "export"}},
       {"generate", "Continue a prompt with a checkpoint.", {}},
+      {"chat", "Talk with the model of a checkpoint.", {}},
+      {"eval",
+       "Measure checkpoints: perplexity, exact answers, rewards, win rates.",
+       {"perplexity", "exact", "in-context", "reward", "win-rate"}},
       {"summary", "Tell what a run has reached.", {}}};
   return commands;
 }
 
 const std::vector<Foreign>& own_line_commands() {
   static const std::vector<Foreign> commands = {
-      {"script", "Print a job as a script for mpirun or Slurm.", {}},
-      {"doctor", "Tell what this machine has, what is missing and how to get it.", {}}};
+      {"script",
+       "Print a job as a script for mpirun or Slurm.",
+       {},
+       {"--set", "--run-dir", "--mpirun", "--slurm", "--nodes", "--time", "--partition",
+        "--account", "--output"}},
+      {"doctor", "Tell what this machine has, what is missing and how to get it.", {}, {"--json"}}};
   return commands;
 }
 
@@ -50,6 +59,7 @@ void add_foreign(CLI::App& app, const std::vector<Foreign>& commands) {
   for (const Foreign& each : commands) {
     CLI::App* command = app.add_subcommand(each.name, each.description);
     for (const char* name : each.subcommands) command->add_subcommand(name);
+    for (const char* name : each.options) command->add_flag(name);
   }
 }
 

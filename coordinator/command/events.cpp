@@ -6,6 +6,7 @@
 #include "cluster/base/text.h"
 #include "coordinator/command/format.h"
 #include "coordinator/command/view.h"
+#include "launch/gate.h"
 
 namespace talaria::coordinator {
 namespace {
@@ -36,6 +37,12 @@ std::string wish_event(const TransitionRow& row) {
   return "";
 }
 
+// "; step 100, loss 2.314".
+std::string reached(const launch::Artifact& artifact) {
+  const std::string metrics = metrics_text(artifact);
+  return fmt::format("; step {}{}{}", artifact.step, metrics.empty() ? "" : ", ", metrics);
+}
+
 std::string stage_event(const TransitionRow& row, const StageView& stage) {
   if (row.to == "backoff") {
     return fmt::format("failed{}; restart {} of at most {} in {}", because(row.reason),
@@ -43,7 +50,9 @@ std::string stage_event(const TransitionRow& row, const StageView& stage) {
                        format_duration(std::max(0.0, stage.row.not_before - row.time)));
   }
   if (row.to == "failed") return told("failed", row.reason);
-  if (row.to == "done") return told("done", row.reason);
+  if (row.to == "done") {
+    return told("done", row.reason) + (stage.artifact ? reached(*stage.artifact) : "");
+  }
   if (row.to == "stopped") return told("stopped", row.reason);
   if (row.to == "cancelled") return told("cancelled", row.reason);
   if (row.to == "stopping") return told("stopping", row.reason);
@@ -100,6 +109,16 @@ void EventLog::skip(const JobView& view, std::size_t keep) {
   transitions_ = view.transitions.size() - std::min(keep, view.transitions.size());
 }
 
+std::string metrics_text(const launch::Artifact& artifact) {
+  std::string text;
+  for (const std::string& name : launch::key_metrics(artifact.kind)) {
+    const auto found = artifact.metrics.find(name);
+    if (found == artifact.metrics.end()) continue;
+    text += fmt::format("{}{} {:.4g}", text.empty() ? "" : ", ", name, found->second);
+  }
+  return text;
+}
+
 std::string result_line(const JobView& view) {
   const StageView& stage = current_stage(view);
   std::vector<StageState> states;
@@ -112,8 +131,11 @@ std::string result_line(const JobView& view) {
   }
   const double seconds = std::max(0.0, stage.row.since - view.job.submitted);
   const bool good = state == StageState::kDone;
-  return fmt::format("{} {}in {}", good ? "done:" : told(name(state), stage.row.reason) + ";",
-                     details, format_duration(seconds));
+  const std::string named =
+      view.stages.size() > 1 ? fmt::format("stage {} ", one_line(stage.row.name)) : "";
+  return fmt::format("{} {}in {}",
+                     good ? "done:" : named + told(name(state), stage.row.reason) + ";", details,
+                     format_duration(seconds));
 }
 
 }  // namespace talaria::coordinator

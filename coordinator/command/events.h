@@ -29,6 +29,9 @@ class EventLog {
   std::set<std::string> own_reasons_;
 };
 
+// What a stage has reached: "loss 2.314, validation_loss 2.4", under the names that gates know.
+std::string metrics_text(const launch::Artifact& artifact);
+
 // How a job that is over ended, on one line: "done: 1000 steps, loss 3.2145, in 3 min 12 s".
 std::string result_line(const JobView& view);
 

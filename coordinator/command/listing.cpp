@@ -6,6 +6,8 @@
 #include <boost/json.hpp>
 
 #include "cluster/base/text.h"
+#include "coordinator/api/lineage.h"
+#include "coordinator/command/events.h"
 #include "coordinator/command/follow.h"
 #include "coordinator/command/format.h"
 #include "coordinator/command/table.h"
@@ -77,7 +79,31 @@ std::string history_table(const JobView& view, int width) {
   return table.text(width);
 }
 
-std::string stage_text(const StageView& stage, double now, int width) {
+std::string gate_text(const GateView& gate) {
+  if (!gate.value) return gate.gate + ", not measured yet";
+  return fmt::format("{}, {}: {:.6g}", gate.gate,
+                     gate.holds.value_or(false) ? "holds" : "does not hold", *gate.value);
+}
+
+// What the stage hands on, and what it was made from.
+std::string artifact_text(const launch::Artifact& artifact, const JobView& view) {
+  std::string text;
+  const auto line = [&](const std::string& key, const std::string& value) {
+    if (!value.empty()) text += fmt::format("  {:<16}{}\n", one_line(key), one_line(value));
+  };
+  line("hands on", fmt::format("{} (weights {})", artifact.checkpoint, artifact.weights_hash));
+  line("metrics", metrics_text(artifact));
+  line("made from", fmt::format("data {}, job file {}", artifact.data, artifact.job_hash));
+  for (const launch::Origin& origin : artifact.origins) {
+    const std::string stage = origin_stage(view, origin);
+    line("start." + origin.role, fmt::format("{}, step {} (weights {})",
+                                             stage.empty() ? origin.checkpoint : "stage " + stage,
+                                             origin.step, origin.weights_hash));
+  }
+  return text;
+}
+
+std::string stage_text(const StageView& stage, const JobView& view, double now, int width) {
   const StageRow& row = stage.row;
   std::string text = fmt::format(
       "\nstage {} ({}): {} for {}, {} ranks, {} restarts, at most {} "
@@ -91,6 +117,7 @@ std::string stage_text(const StageView& stage, double now, int width) {
   std::string after;
   for (const std::string& each : row.after) after += (after.empty() ? "" : ", ") + each;
   line("after", after);
+  for (const GateView& gate : stage.gates) line("gate", gate_text(gate));
   line("run directory", row.run_directory);
   const ProgressView& p = stage.progress;
   if (p.step > 0 || p.steps > 0) {
@@ -102,6 +129,7 @@ std::string stage_text(const StageView& stage, double now, int width) {
     if (p.checkpoint_step >= 0) line("last checkpoint", fmt::format("step {}", p.checkpoint_step));
     if (p.seconds_left > 0.0) line("ETA", format_duration(std::round(p.seconds_left)));
   }
+  if (stage.artifact) text += artifact_text(*stage.artifact, view);
   if (!stage.attempts.empty()) text += fmt::format("\n{}", attempts_table(stage, now, width));
   if (!stage.ranks.empty()) text += fmt::format("\n{}", ranks_table(stage, width));
   return text;
@@ -151,7 +179,7 @@ std::string job_text(const JobView& view, const std::string& state, double now, 
   line("run directory", job.run_directory);
   line("started in", job.working_directory);
   line("warning", view.notice);
-  for (const StageView& stage : view.stages) text += stage_text(stage, now, width);
+  for (const StageView& stage : view.stages) text += stage_text(stage, view, now, width);
   if (!view.transitions.empty()) text += fmt::format("\n{}", history_table(view, width));
   return text;
 }

@@ -2,6 +2,7 @@
 #include "coordinator/command/offline.h"
 
 #include "coordinator/state/store.h"
+#include "coordinator/supervisor/gates.h"
 #include "coordinator/supervisor/run_folder.h"
 
 namespace talaria::coordinator {
@@ -44,6 +45,7 @@ JobView offline_job(const std::filesystem::path& state_directory, std::int64_t i
   if (!job) fail_usage("job {}: there is none in {}", id, state_directory.string());
   JobView view = view_of(std::move(*job));
   for (StageView& stage : view.stages) stage.attempts = store.attempts(stage.row.key);
+  add_graph(view);
   view.transitions = store.transitions(id);
   return view;
 }

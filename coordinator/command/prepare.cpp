@@ -63,10 +63,9 @@ PreparedJob prepare_job(const JobSource& source, const launch::Tools& tools) {
   request.working_directory = plain_path(here, "the working directory");
   request.run_directory = plain_path(fs::weakly_canonical(here / run), "the run directory");
   for (const launch::Stage& stage : prepared.job.stages) {
-    // What a later stage begins with is made by the ones before it.
     if (!prepared.job.staged) {
       check(tools, source, "", request.run_directory);
-    } else if (stage.after.empty()) {
+    } else {
       check(tools, source, stage.name, (fs::path(request.run_directory) / stage.name).string());
     }
   }

@@ -138,6 +138,8 @@ AttemptEnd reported_end(const JobRow& job, const StageRow& stage, const Observat
   if (seen.outcome == "done") {
     end.next = StageState::kDone;
     end.failures = 0;
+    // A worker that finds all steps done saves nothing.
+    if (!seen.new_checkpoint && end.reason.empty()) end.reason = "done already";
     return end;
   }
   // The coordinator ended it, so the ranks' own account tells only how they died.
@@ -236,13 +238,11 @@ std::vector<Action> advance(const JobRow& job, const StageRow& stage,
   }
 }
 
-}  // namespace
+// --- starts
 
-double backoff_seconds(int failures) {
-  return std::min(kLongestBackoff, std::ldexp(0.5, std::clamp(failures, 1, 32) - 1));
-}
-
-std::vector<Action> schedule(const std::vector<JobRow>& jobs, const Limits& limits, double now) {
+// The stages that start now, but for their gates.
+std::vector<const StageRow*> due(const std::vector<JobRow>& jobs, const Limits& limits,
+                                 double now) {
   std::vector<const StageRow*> waiting;
   int slots = 0;
   for (const JobRow& job : jobs) {
@@ -256,18 +256,51 @@ std::vector<Action> schedule(const std::vector<JobRow>& jobs, const Limits& limi
   }
   std::sort(waiting.begin(), waiting.end(),
             [](const StageRow* a, const StageRow* b) { return a->key < b->key; });
-  std::vector<Action> actions;
+  std::vector<const StageRow*> starting;
   for (const StageRow* stage : waiting) {
-    if (stage->state == StageState::kBackoff) {
+    if (stage->state == StageState::kQueued) {
+      if (slots++ < limits.parallel_jobs) starting.push_back(stage);
+    } else if (now >= stage->not_before || stage->not_before - now > kLongestBackoff) {
       // No wait is longer than this, whatever the clock did.
-      const bool due = now >= stage->not_before || stage->not_before - now > kLongestBackoff;
-      if (due) actions.push_back(effect(Action::Kind::kStart, *stage));
-    } else if (slots < limits.parallel_jobs) {
-      ++slots;
-      actions.push_back(effect(Action::Kind::kStart, *stage));
+      starting.push_back(stage);
     }
   }
+  return starting;
+}
+
+// In backoff it has passed its gates.
+bool is_gated(const StageRow& stage) {
+  return stage.state == StageState::kQueued && !stage.gates.empty();
+}
+
+}  // namespace
+
+double backoff_seconds(int failures) {
+  return std::min(kLongestBackoff, std::ldexp(0.5, std::clamp(failures, 1, 32) - 1));
+}
+
+std::vector<Action> schedule(const std::vector<JobRow>& jobs, const Limits& limits,
+                             const std::map<StageKey, std::string>& gates, double now) {
+  std::vector<Action> actions;
+  for (const StageRow* stage : due(jobs, limits, now)) {
+    if (!is_gated(*stage)) {
+      actions.push_back(effect(Action::Kind::kStart, *stage));
+      continue;
+    }
+    const auto fault = gates.find(stage->key);
+    if (fault == gates.end()) continue;
+    actions.push_back(fault->second.empty() ? effect(Action::Kind::kStart, *stage)
+                                            : move_to(*stage, StageState::kFailed, fault->second));
+  }
   return actions;
+}
+
+std::vector<StageKey> to_judge(const std::vector<JobRow>& jobs, const Limits& limits, double now) {
+  std::vector<StageKey> keys;
+  for (const StageRow* stage : due(jobs, limits, now)) {
+    if (is_gated(*stage)) keys.push_back(stage->key);
+  }
+  return keys;
 }
 
 std::vector<Action> reconcile(const std::vector<JobRow>& jobs,

@@ -62,8 +62,13 @@ double backoff_seconds(int failures);
 
 // Starts, when reconcile() has nothing more to do (a stage that has just ended may make way for one
 // of its own job, which goes before later jobs): strictly first in, first out by job id, then
-// stage; a stage in backoff keeps its slot.
-std::vector<Action> schedule(const std::vector<JobRow>& jobs, const Limits& limits, double now);
+// stage; a stage in backoff keeps its slot. A stage with gates that is due starts where `gates` has
+// "" for it, fails for the reason that stands there, and waits, first in its turn, where it has
+// nothing.
+std::vector<Action> schedule(const std::vector<JobRow>& jobs, const Limits& limits,
+                             const std::map<StageKey, std::string>& gates, double now);
+// The stages whose gates schedule() wants to know of.
+std::vector<StageKey> to_judge(const std::vector<JobRow>& jobs, const Limits& limits, double now);
 
 // Everything else, for all unended jobs, to be done in this order; each stage is advanced by what
 // can be decided now, a later call goes on. A stage whose attempt has not ended is left alone where

@@ -10,6 +10,7 @@
 //                working_directory
 //   stages       job, stage         0, 1, ... in the order of the job file
 //                name, kind, ranks, max_restarts, run_directory
+//                gates              what must hold before it starts, a line each
 //                state, reason, since    as of the last transition
 //                not_before         in backoff: the next attempt's earliest start
 //                failures           in a row, without a new checkpoint between
@@ -113,8 +114,12 @@ constexpr const char* kVersion2[] = {
     R"(CREATE INDEX unended_stages ON stages (job)
       WHERE state NOT IN ('done', 'failed', 'stopped', 'cancelled'))"};
 
+// A stage may wait for what others have reached.
+constexpr const char* kVersion3[] = {
+    "ALTER TABLE stages ADD COLUMN gates TEXT NOT NULL DEFAULT ''"};
+
 using Migration = std::span<const char* const>;
-constexpr std::array<Migration, 2> kMigrations = {kVersion1, kVersion2};
+constexpr std::array<Migration, 3> kMigrations = {kVersion1, kVersion2, kVersion3};
 
 int version_of(Database& database) {
   Statement statement = database.prepare("PRAGMA user_version");

@@ -30,15 +30,15 @@ struct Arrow {
 
 using S = StageState;
 constexpr Arrow<S> kStageTable[] = {
-    {S::kPending, S::kQueued},    {S::kPending, S::kCancelled},  {S::kPending, S::kStopped},
-    {S::kQueued, S::kRunning},    {S::kQueued, S::kCancelled},   {S::kQueued, S::kStopped},
-    {S::kRunning, S::kDone},      {S::kRunning, S::kFailed},     {S::kRunning, S::kBackoff},
-    {S::kRunning, S::kStopping},  {S::kRunning, S::kStopped},    {S::kRunning, S::kCancelled},
-    {S::kBackoff, S::kRunning},   {S::kBackoff, S::kFailed},     {S::kBackoff, S::kStopped},
-    {S::kBackoff, S::kCancelled}, {S::kStopping, S::kDone},      {S::kStopping, S::kFailed},
-    {S::kStopping, S::kStopped},  {S::kStopping, S::kCancelled}, {S::kFailed, S::kQueued},
-    {S::kFailed, S::kPending},    {S::kStopped, S::kQueued},     {S::kStopped, S::kPending},
-    {S::kCancelled, S::kQueued},  {S::kCancelled, S::kPending},
+    {S::kPending, S::kQueued},    {S::kPending, S::kCancelled}, {S::kPending, S::kStopped},
+    {S::kQueued, S::kRunning},    {S::kQueued, S::kFailed},     {S::kQueued, S::kCancelled},
+    {S::kQueued, S::kStopped},    {S::kRunning, S::kDone},      {S::kRunning, S::kFailed},
+    {S::kRunning, S::kBackoff},   {S::kRunning, S::kStopping},  {S::kRunning, S::kStopped},
+    {S::kRunning, S::kCancelled}, {S::kBackoff, S::kRunning},   {S::kBackoff, S::kFailed},
+    {S::kBackoff, S::kStopped},   {S::kBackoff, S::kCancelled}, {S::kStopping, S::kDone},
+    {S::kStopping, S::kFailed},   {S::kStopping, S::kStopped},  {S::kStopping, S::kCancelled},
+    {S::kFailed, S::kQueued},     {S::kFailed, S::kPending},    {S::kStopped, S::kQueued},
+    {S::kStopped, S::kPending},   {S::kCancelled, S::kQueued},  {S::kCancelled, S::kPending},
 };
 
 using A = AttemptState;

@@ -47,7 +47,8 @@ struct StageRow {
   StageKey key;
   std::string name;
   std::vector<std::string> after;
-  std::string kind;  // "pretrain"
+  std::vector<std::string> gates;  // "reward.accuracy >= 0.6": judged before it starts
+  std::string kind;                // "pretrain"
   StageState state = StageState::kPending;
   std::string reason;
   double since = 0.0;       // wall seconds of the last transition

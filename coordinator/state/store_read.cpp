@@ -48,6 +48,16 @@ JobRow read_job(Statement& row) {
   return job;
 }
 
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    lines.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return lines;
+}
+
 StageRow read_stage(Statement& row) {
   StageRow stage;
   stage.key = read_key(row);
@@ -62,6 +72,7 @@ StageRow read_stage(Statement& row) {
   stage.max_restarts = row.integer<int>();
   stage.ranks = row.integer<int>();
   stage.run_directory = row.text();
+  stage.gates = lines_of(row.text());
   return stage;
 }
 
@@ -121,7 +132,7 @@ std::vector<JobRow> read_job_rows(Database& database, const Selection& which) {
 void add_stages(Database& database, const Selection& which, JobList& list) {
   Statement row = database.prepare(
       fmt::format("SELECT job, stage, name, kind, state, reason, since, not_before, failures,"
-                  " restarts, max_restarts, ranks, run_directory FROM stages WHERE job {}"
+                  " restarts, max_restarts, ranks, run_directory, gates FROM stages WHERE job {}"
                   " ORDER BY job, stage",
                   which.condition));
   which.bind(row);

@@ -90,15 +90,21 @@ void check_directory_is_free(Database& database, const std::string& run_director
       run_directory, id, row.text());
 }
 
+std::string lines(const std::vector<std::string>& texts) {
+  std::string all;
+  for (const std::string& text : texts) all += text + "\n";
+  return all;
+}
+
 void insert_stage(Database& database, const StageRow& stage, double now) {
   const StageState state = stage.after.empty() ? StageState::kQueued : StageState::kPending;
   database
       .prepare(
           "INSERT INTO stages (job, stage, name, kind, state, reason, since, not_before, failures,"
-          " restarts, max_restarts, ranks, run_directory)"
-          " VALUES (?1, ?2, ?3, ?4, ?5, 'submitted', ?6, 0.0, 0, 0, ?7, ?8, ?9)")
+          " restarts, max_restarts, ranks, run_directory, gates)"
+          " VALUES (?1, ?2, ?3, ?4, ?5, 'submitted', ?6, 0.0, 0, 0, ?7, ?8, ?9, ?10)")
       .bind(stage.key.job, stage.key.stage, stage.name, stage.kind, std::string_view(name(state)),
-            now, stage.max_restarts, stage.ranks, stage.run_directory)
+            now, stage.max_restarts, stage.ranks, stage.run_directory, lines(stage.gates))
       .run();
   database.prepare("INSERT INTO stage_files (job, stage, toml) VALUES (?1, ?2, ?3)")
       .bind(stage.key.job, stage.key.stage, stage.job_toml)

@@ -69,6 +69,9 @@ void Loop::act(const Action& action) {
     switch (action.kind) {
       case Action::Kind::kMove:
         store_.move(stage, action.to, action.reason, wall_seconds());
+        if (action.to == StageState::kFailed) {
+          log_info("job {}: {}: {}", stage.job, row_of(stage).name, one_line(action.reason));
+        }
         break;
       case Action::Kind::kStart:
         start_attempt(stage);

@@ -9,6 +9,7 @@
 #include "cluster/base/config.h"
 #include "cluster/base/file.h"
 #include "cluster/base/log.h"
+#include "coordinator/supervisor/gates.h"
 #include "coordinator/supervisor/loop.h"
 #include "launch/stages.h"
 
@@ -79,6 +80,7 @@ std::int64_t Coordinator::submit(const SubmitRequest& request, const User& user)
       StageRow row;
       row.name = stage.name;
       row.after = stage.after;
+      for (const launch::Gate& gate : stage.gates) row.gates.push_back(launch::describe(gate));
       row.kind = stage.job.job.kind;
       row.max_restarts = stage.job.cluster.max_restarts;
       row.ranks = stage.job.cluster.ranks;
@@ -135,6 +137,7 @@ JobView Coordinator::show(std::int64_t id, const User& user) const {
     view.stages.back().attempts = state_->loop.store().attempts(row.key);
     if (watch != nullptr) view.stages.back().ranks = watch->rank_views(now);
   }
+  add_graph(view);
   view.transitions = state_->loop.store().transitions(id);
   view.notice = state_->loop.notice();
   return view;

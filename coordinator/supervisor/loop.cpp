@@ -9,6 +9,7 @@
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "cluster/base/text.h"
+#include "coordinator/supervisor/gates.h"
 
 namespace talaria::coordinator {
 namespace {
@@ -88,11 +89,20 @@ void Loop::work() {
     const std::map<StageKey, Observation> seen = observe();
     const double now = wall_seconds();
     std::vector<Action> actions = reconcile(jobs_, seen, now);
-    if (actions.empty()) actions = schedule(jobs_, {options_.parallel_jobs}, now);
+    if (actions.empty()) actions = starts(now);
     if (actions.empty()) return;
     for (const Action& action : actions) act(action);
     stale_ = true;
   }
+}
+
+std::vector<Action> Loop::starts(double now) const {
+  const Limits limits{options_.parallel_jobs};
+  std::map<StageKey, std::string> gates;
+  for (const StageKey& stage : to_judge(jobs_, limits, now)) {
+    gates[stage] = judge_gates(job_of(stage), row_of(stage));
+  }
+  return schedule(jobs_, limits, gates, now);
 }
 
 // Reads the jobs again if they changed; keeps watches for exactly the attempts that have not ended.

@@ -38,6 +38,7 @@ class Loop {
  private:
   void tick();
   void work();
+  std::vector<Action> starts(double now) const;
   void refresh();
   void look_at_ranks();
   void judge_hang(const StageKey& stage, StageWatch& watch, double now);

@@ -15,6 +15,7 @@
 #include "cluster/base/error.h"
 #include "cluster/base/file.h"
 #include "cluster/base/log.h"
+#include "launch/attempt/small_file.h"
 
 namespace talaria::coordinator {
 namespace {
@@ -143,6 +144,13 @@ std::optional<LastMetric> RunFolder::last_metric() const {
     end = begin;
   }
   return std::nullopt;
+}
+
+std::optional<launch::Artifact> RunFolder::artifact() const {
+  const AsUser rights(user_);
+  const std::optional<std::string> text = launch::read_small_file(path_, launch::kArtifactName);
+  if (!text) return std::nullopt;
+  return launch::parse_artifact(*text);
 }
 
 launch::LauncherState RunFolder::launcher() const {

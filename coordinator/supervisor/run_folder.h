@@ -9,6 +9,7 @@
 #include <string>
 
 #include "coordinator/supervisor/identity.h"
+#include "launch/artifact.h"
 #include "launch/attempt/attempt.h"
 
 namespace talaria::coordinator {
@@ -44,6 +45,8 @@ class RunFolder {
   // Whether a checkpoint was committed at or after this wall time.
   bool checkpoint_since(double time) const;
   std::optional<LastMetric> last_metric() const;
+  // What the run hands on; nothing before it is done. Throws Error for a damaged file.
+  std::optional<launch::Artifact> artifact() const;
   launch::LauncherState launcher() const;
   // One that is not there yet, or no more, hears nothing: the next plan's matter.
   void signal_launcher(const std::string& attempt_id, int signal) const;

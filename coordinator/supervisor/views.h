@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "coordinator/state/store.h"
+#include "launch/artifact.h"
 
 namespace talaria::coordinator {
 
@@ -38,11 +39,20 @@ struct ProgressView {
   int ranks_connected = 0;
 };
 
+// What a gate asks for, and what there is.
+struct GateView {
+  std::string gate;             // "reward.accuracy >= 0.6"
+  std::optional<double> value;  // as measured; nothing before that
+  std::optional<bool> holds;
+};
+
 struct StageView {
   StageRow row;
   std::vector<AttemptRow> attempts;
   ProgressView progress;
   std::vector<RankView> ranks;
+  std::vector<GateView> gates;
+  std::optional<launch::Artifact> artifact;  // what its folder hands on
 };
 
 struct JobView {

@@ -44,8 +44,9 @@ void for_each_line(const std::filesystem::path& file,
   }
 }
 
-// Uses one line or throws SkippedLine; UsageError by spell() makes the line a bad one.
-using UseLine = std::function<void(ChatLine& line, std::uint64_t hash)>;
+// Uses one line or throws SkippedLine; UsageError by spell() makes the line a bad one. `place`:
+// "file:line".
+using UseLine = std::function<void(ChatLine& line, std::uint64_t hash, const std::string& place)>;
 
 // All lines of all files, each used or counted.
 class LineLoop {
@@ -75,7 +76,7 @@ class LineLoop {
                 std::int64_t number) {
     try {
       ChatLine parsed = parser_.parse(line);
-      use(parsed, content_hash(line));
+      use(parsed, content_hash(line), fmt::format("{}:{}", one_line(file.string()), number));
       ++counts_.used;
     } catch (const SkippedLine& skipped) {
       count(skipped.kind(), file, number, skipped.what());
@@ -202,13 +203,14 @@ std::vector<Conversation> read_conversations(const std::vector<std::filesystem::
                                              ChatCounts& counts) {
   std::vector<Conversation> conversations;
   ChatEncoder encoder(tokenizer);
-  LineLoop(options, counts).run(files, [&](const ChatLine& line, std::uint64_t hash) {
-    Conversation conversation =
-        encode_conversation(best_conversation(line), encoder, options.chat_template);
-    check_length(conversation.ids.size(), options);
-    conversation.hash = hash;
-    conversations.push_back(std::move(conversation));
-  });
+  LineLoop(options, counts)
+      .run(files, [&](const ChatLine& line, std::uint64_t hash, const std::string& /*place*/) {
+        Conversation conversation =
+            encode_conversation(best_conversation(line), encoder, options.chat_template);
+        check_length(conversation.ids.size(), options);
+        conversation.hash = hash;
+        conversations.push_back(std::move(conversation));
+      });
   return conversations;
 }
 
@@ -217,22 +219,24 @@ std::vector<Comparison> read_comparisons(const std::vector<std::filesystem::path
                                          ChatCounts& counts) {
   std::vector<Comparison> comparisons;
   ChatEncoder encoder(tokenizer);
-  LineLoop(options, counts).run(files, [&](ChatLine& line, std::uint64_t hash) {
-    split_transcripts(line);
-    if (line.answers.size() < kLeastAnswers) {
-      throw SkippedLine(Skip::kBad,
-                        fmt::format("a comparison needs {} answers or more, here are {}",
-                                    kLeastAnswers, line.answers.size()));
-    }
-    Comparison comparison = encode_comparison(line, encoder, options.chat_template);
-    std::size_t tokens = 0;
-    for (const auto& answer : comparison.answers) {
-      tokens += comparison.prompt.size() + answer.size();
-    }
-    check_length(tokens, options);
-    comparison.hash = hash;
-    comparisons.push_back(std::move(comparison));
-  });
+  LineLoop(options, counts)
+      .run(files, [&](ChatLine& line, std::uint64_t hash, const std::string& place) {
+        split_transcripts(line);
+        if (line.answers.size() < kLeastAnswers) {
+          throw SkippedLine(Skip::kBad,
+                            fmt::format("a comparison needs {} answers or more, here are {}",
+                                        kLeastAnswers, line.answers.size()));
+        }
+        Comparison comparison = encode_comparison(line, encoder, options.chat_template);
+        std::size_t tokens = 0;
+        for (const auto& answer : comparison.answers) {
+          tokens += comparison.prompt.size() + answer.size();
+        }
+        check_length(tokens, options);
+        comparison.hash = hash;
+        comparison.place = place;
+        comparisons.push_back(std::move(comparison));
+      });
   return comparisons;
 }
 
@@ -241,18 +245,20 @@ std::vector<PromptLine> read_prompts(const std::vector<std::filesystem::path>& f
                                      ChatCounts& counts) {
   std::vector<PromptLine> prompts;
   ChatEncoder encoder(tokenizer);
-  LineLoop(options, counts).run(files, [&](ChatLine& line, std::uint64_t hash) {
-    split_transcripts(line);
-    const std::vector<Piece> pieces = spell(options.chat_template, line.prompt, true);
-    PromptLine prompt;
-    encoder.encode(pieces, prompt.ids, nullptr);
-    if (prompt.ids.empty()) throw SkippedLine(Skip::kBad, "the prompt is empty");
-    check_length(prompt.ids.size(), options);
-    prompt.text = spelled_text(pieces);
-    prompt.answer = line.expected;
-    prompt.hash = hash;
-    prompts.push_back(std::move(prompt));
-  });
+  LineLoop(options, counts)
+      .run(files, [&](ChatLine& line, std::uint64_t hash, const std::string& place) {
+        split_transcripts(line);
+        const std::vector<Piece> pieces = spell(options.chat_template, line.prompt, true);
+        PromptLine prompt;
+        encoder.encode(pieces, prompt.ids, nullptr);
+        if (prompt.ids.empty()) throw SkippedLine(Skip::kBad, "the prompt is empty");
+        check_length(prompt.ids.size(), options);
+        prompt.text = spelled_text(pieces);
+        prompt.answer = line.expected;
+        prompt.hash = hash;
+        prompt.place = place;
+        prompts.push_back(std::move(prompt));
+      });
   return prompts;
 }
 

@@ -39,6 +39,7 @@ struct Comparison {
   std::vector<std::vector<std::int32_t>> answers;
   std::vector<std::int32_t> ranks;  // 0 is best, equal ones tie, no gaps; not all are equal
   std::uint64_t hash = 0;
+  std::string place;  // "file:line"
 };
 
 struct PromptLine {
@@ -46,6 +47,7 @@ struct PromptLine {
   std::string text;               // as spelled
   std::string answer;             // "" where none is given
   std::uint64_t hash = 0;
+  std::string place;  // "file:line"
 };
 
 struct ChatOptions {

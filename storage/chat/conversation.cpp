@@ -209,4 +209,23 @@ std::string_view answer_content(std::string_view name, std::string_view text) {
   return text;
 }
 
+PlainWords plain_words(std::string_view name, std::string_view text) {
+  std::vector<std::string_view> markers = find_template(name).markers;
+  markers.push_back(kEndOfText);
+  PlainWords words = {text.size(), false};
+  for (const std::string_view marker : markers) {
+    const std::size_t at = text.find(marker);
+    if (at < words.bytes) words = {at, true};
+  }
+  if (words.marker) return words;
+  for (const std::string_view marker : markers) {
+    for (std::size_t part = std::min(marker.size() - 1, text.size()); part > 0; --part) {
+      if (!text.ends_with(marker.substr(0, part))) continue;
+      words.bytes = std::min(words.bytes, text.size() - part);
+      break;
+    }
+  }
+  return words;
+}
+
 }  // namespace talaria::storage

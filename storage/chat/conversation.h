@@ -2,6 +2,7 @@
 // A conversation as messages, and the templates that spell it as text. Pure.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,5 +59,14 @@ std::string spelled_text(const std::vector<Piece>& pieces);
 // The content of an assistant's message that was generated as `text` (its end of turn left out):
 // in hh without the blank that follows "\n\nAssistant:".
 std::string_view answer_content(std::string_view name, std::string_view text);
+
+// Of a generated text that may go on: the bytes that hold neither one of the template's markers nor
+// "<|endoftext|>", nor what could be the beginning of one; and whether a whole one follows them.
+// Words with a marker can be no message.
+struct PlainWords {
+  std::size_t bytes = 0;
+  bool marker = false;
+};
+PlainWords plain_words(std::string_view name, std::string_view text);
 
 }  // namespace talaria::storage

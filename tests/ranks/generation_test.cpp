@@ -67,7 +67,8 @@ void train(const launch::Job& job, Engine& engine) {
         ids.push_back(made_up_token(job, step * job.train.global_batch + s, t));
       }
     }
-    ASSERT_TRUE(engine.train_step(step, ids, false).applied);
+    const model::Batch batch = model::causal_batch(ids, job.train.sequence_length);
+    ASSERT_TRUE(engine.train_step(step, batch, false).applied);
   }
 }
 
@@ -162,7 +163,7 @@ class TrainingPass {
     }
     model::StepContext context;
     context.training = false;
-    engine.stage().begin(context, ids);
+    engine.stage().begin(context, model::causal_batch(ids, setup_.length));
     KeepingStage keeping(engine.stage());
     parallel::run_schedule(
         parallel::make_forward_schedule(setup_.at.pipeline, setup_.layout.pipeline,

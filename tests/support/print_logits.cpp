@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -35,11 +34,18 @@ void print_logits(const std::filesystem::path& checkpoint, const std::string& ou
   stream.pool = &pool;
   model::GptStage stage(setup, *single, stream);
   storage::CheckpointReader(checkpoint).read("param", stage.parameters().weight_boxes());
+  std::vector<std::int32_t> padded = ids;
+  padded.push_back(0);  // a target that nobody asks for
+  model::StepContext context;
+  context.training = false;
+  stage.begin(context, model::causal_batch(padded, setup.length));
+  stage.open(0);
+  stage.forward(0);
+  const ConstTensorView logits = stage.infer_logits(stage.output(0));  // [1, T, padded vocabulary]
   std::string bytes;
-  for (std::size_t count = 1; count <= ids.size(); ++count) {
-    std::vector<float> logits = stage.next_logits(std::span(ids).first(count));
-    logits.resize(static_cast<std::size_t>(job.model.vocab));
-    bytes.append(reinterpret_cast<const char*>(logits.data()), logits.size() * sizeof(float));
+  for (std::int64_t t = 0; t < setup.length; ++t) {
+    bytes.append(reinterpret_cast<const char*>(logits.data + t * logits.dim(2)),
+                 static_cast<std::size_t>(job.model.vocab) * sizeof(float));
   }
   write_file_atomic(out, bytes);
 }

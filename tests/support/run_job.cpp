@@ -111,7 +111,7 @@ ChildResult JobFolder::run(const std::string& run, const RunPlan& plan, double t
   add({"mpirun", "-n", std::to_string(layout.world_size()), "--oversubscribe", "--bind-to",
        "none"});
   add(plan.mpirun_args);
-  add({kWorker, "--job", (folder_ / "job.toml").string(), "--run-dir", (folder_ / run).string(),
+  add({kWorker, "--job", (folder_ / plan.job_file).string(), "--run-dir", (folder_ / run).string(),
        "--progress", "lines"});
   std::vector<std::string> set = {fmt::format("parallel.tensor={}", layout.tensor),
                                   fmt::format("parallel.pipeline={}", layout.pipeline),

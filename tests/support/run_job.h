@@ -25,6 +25,7 @@ struct RunPlan {
   std::vector<std::string> args;         // further options of talaria-worker
   std::vector<std::string> mpirun_args;  // further options of mpirun
   std::vector<std::string> prefix;       // a command that runs mpirun, in front of it
+  std::string job_file = "job.toml";     // in the folder
 };
 
 class JobFolder {

@@ -119,7 +119,7 @@ bool SimulatedCoordinator::tick() {
   while (true) {
     const std::vector<JobRow> jobs = store_.unended_jobs();
     if (act_on(jobs, reconcile(jobs, observe(jobs), world_.now))) continue;
-    act_on(jobs, schedule(jobs, limits_, world_.now));
+    act_on(jobs, schedule(jobs, limits_, {}, world_.now));
     return acted;
   }
 }

@@ -5,3 +5,5 @@ talaria_test(system_command SOURCES command_test.cpp ${PROJECT_SOURCE_DIR}/tests
 add_dependencies(system_command fake_talaria talaria talaria-worker)
 talaria_test(system_run SOURCES run_test.cpp DEPS talaria_test_jobs Boost::json LABELS system TIMEOUT 180)
 add_dependencies(system_run talaria talaria-launch talaria-worker)
+talaria_test(system_graph SOURCES graph_test.cpp DEPS talaria_test_jobs Boost::json LABELS system TIMEOUT 180)
+add_dependencies(system_graph talaria talaria-launch talaria-worker)

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <filesystem>
 #include <regex>
+#include <set>
 
 #include <boost/json.hpp>
 #include <gmock/gmock.h>
@@ -107,6 +108,22 @@ TEST_F(Command, CompletionIsGoodShell) {
     EXPECT_THAT(real({"completion", shell}).out, HasSubstr("progress")) << shell;
   }
   EXPECT_EQ(real({"completion", "tcsh"}).exit_code, 2);
+}
+
+TEST_F(Command, CompletionKnowsTheOptionsOfScriptAndDoctor) {
+  const std::regex option("--[a-z][a-z-]*");
+  const auto options_in = [&](const std::string& text) {
+    return std::set<std::string>(std::sregex_token_iterator(text.begin(), text.end(), option),
+                                 std::sregex_token_iterator());
+  };
+  const std::string bash = real({"completion", "bash"}).out;
+  for (const std::string name : {"script", "doctor"}) {
+    const std::size_t at = bash.find("    " + name + ") words=");
+    ASSERT_NE(at, std::string::npos) << name;
+    std::string help = real({name, "--help"}).out;
+    help.erase(help.find("Example") == std::string::npos ? help.size() : help.find("Example"));
+    EXPECT_EQ(options_in(bash.substr(at, bash.find('\n', at) - at)), options_in(help)) << name;
+  }
 }
 
 TEST_F(Command, WrongUsageIsOneLineAndExitCode2) {

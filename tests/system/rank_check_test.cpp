@@ -80,6 +80,50 @@ TEST_F(Check, DamagedDataIsRefused) {
   write_file_atomic(file, whole);
 }
 
+TEST_F(Check, WeightsToBeginWithMustBeThereAndFit) {
+  RunPlan plan;
+  plan.set = {"train.steps=2"};
+  ASSERT_EQ(jobs().run("base", plan, 60).exit_code, 0);
+  const std::string base = (jobs().path() / "base").string();
+  for (const std::string& start : {base, base + "/checkpoints/step-00000002"}) {
+    const ChildResult good = check({"start.weights=" + start});
+    EXPECT_EQ(good.exit_code, 0) << good.output;
+    struct Row {
+      const char* set;
+      std::vector<std::string> parts;
+    };
+    for (const Row& row :
+         {Row{"model.layers=5", {"start.weights: ", "no tensor blocks.4.mlp.fc.weight"}},
+          Row{"model.layers=3", {"start.weights: ", "more than 3 layers"}},
+          Row{"model.hidden=32", {"tok_embed is 512 x 64, [model] says 512 x 32"}},
+          Row{"model.ffn=128", {"blocks.3.mlp.fc.weight is 256 x 64, [model] says 128 x 64"}},
+          Row{"model.context=64", {"pos_embed is 32 x 64, [model] says 64 x 64"}}}) {
+      const ChildResult bad = check({"start.weights=" + start, row.set});
+      EXPECT_EQ(bad.exit_code, 2) << row.set << ": " << bad.output;
+      for (const std::string& part : row.parts) {
+        EXPECT_NE(bad.output.find(part), std::string::npos) << part << ": " << bad.output;
+      }
+    }
+  }
+  expect_refused("start.weights=/no/such", {"start.weights: \"/no/such\": /no/such is no folder"});
+  expect_refused("start.weights=" + (jobs().path() / "data").string(),
+                 {"start.weights: ", "no checkpoint in ", "data/checkpoints"});
+  const fs::path manifest = jobs().path() / "base/checkpoints/step-00000002/manifest.json";
+  const std::string whole = read_file(manifest);
+  write_file_atomic(manifest, whole.substr(0, whole.size() / 2));
+  expect_refused("start.weights=" + base, {"start.weights: ", "step-00000002: "});
+  write_file_atomic(manifest, whole);
+}
+
+TEST_F(Check, AStageMayBeginWithOneThatIsNotDoneYet) {
+  const fs::path file = jobs().path() / "staged.toml";
+  std::ofstream(file) << read_file(jobs().path() / "job.toml")
+                      << "\n[[stage]]\nname = \"base\"\n[[stage]]\nname = \"more\"\n"
+                         "start.weights = \"stage:base\"\ngate = \"base.loss < 1\"\n";
+  const ChildResult result = jobs().tool({"--check", "--job", file.string(), "--stage", "more"});
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+}
+
 TEST_F(Check, WhatARunMayNotChangeIsRefused) {
   RunPlan plan;
   plan.set = {"train.steps=3", "optimizer.decay_steps=60"};

@@ -51,6 +51,15 @@ JobView full_view() {
   stage.row.attempt = attempt;
   stage.progress = {412, 1000, 3.25, 12345.0, 0.41, 3.5, 400, 270.0, 8};
   stage.ranks = {{3, "node1", 4711, true, 0.25, "step", 1.5, "all_reduce", 412, 1 << 30}};
+  stage.row.gates = {"before.loss < 3", "before.grad_norm < 1"};
+  stage.gates = {{"before.loss < 3", 2.5, true},
+                 {"before.grad_norm < 1", std::nullopt, std::nullopt}};
+  stage.artifact.emplace();
+  stage.artifact->kind = "pretrain";
+  stage.artifact->checkpoint = "checkpoints/step-00000412";
+  stage.artifact->metrics = {{"loss", 3.25}};
+  stage.artifact->origins = {{"weights", "/runs/quick/checkpoints/step-00000007", 7, "aa"},
+                             {"value", "/elsewhere/checkpoints/step-00000009", 9, "bb"}};
   view.transitions = {{1000.5, -1, 0, "run", "cancel", "by hand"},
                       {1001.0, 0, 3, "planned", "running", ""}};
   return view;
@@ -81,11 +90,28 @@ TEST(ApiJson, AJobComesBackWhole) {
   ASSERT_EQ(stage.ranks.size(), 1U);
   EXPECT_EQ(stage.ranks[0].wait, "all_reduce");
   EXPECT_EQ(stage.ranks[0].rss_bytes, 1 << 30);
+  EXPECT_EQ(stage.row.gates, view.stages[0].row.gates);
+  ASSERT_EQ(stage.gates.size(), 2U);
+  EXPECT_EQ(stage.gates[0].value, 2.5);
+  EXPECT_EQ(stage.gates[0].holds, true);
+  EXPECT_FALSE(stage.gates[1].value || stage.gates[1].holds);
+  EXPECT_EQ(stage.artifact.value().metrics.at("loss"), 3.25);
+  EXPECT_EQ(stage.artifact.value().origins.at(1).step, 9);
   ASSERT_EQ(back.transitions.size(), 2U);
   EXPECT_EQ(back.transitions[0].stage, -1);
   EXPECT_EQ(back.transitions[1].attempt, 3);
   // The same text again: nothing is lost on the way.
   EXPECT_EQ(to_json(back, Detail::kAll), to_json(view, Detail::kAll));
+}
+
+TEST(ApiJson, WeightsOfTheJobsOwnStagesAreNamedByThem) {
+  const std::string text = to_json(full_view(), Detail::kAll);
+  EXPECT_THAT(text, HasSubstr(R"("step":7,"weights_hash":"aa","stage":"quick"})"));
+  EXPECT_THAT(text, HasSubstr(R"("step":9,"weights_hash":"bb"})"));
+  JobView view = full_view();
+  view.job.working_directory = "/runs";
+  view.stages[0].artifact->origins[0].checkpoint = "quick/checkpoints/step-00000007";
+  EXPECT_THAT(to_json(view, Detail::kAll), HasSubstr("\"stage\":\"quick\""));
 }
 
 TEST(ApiJson, AListLeavesDetailsOut) {
@@ -135,7 +161,9 @@ TEST(ApiJson, DamagedAnswersAreErrors) {
   const std::string good = to_json(full_view(), Detail::kAll);
   for (const char* text :
        {"", "{", "[]", "7", "null", R"({"id": "7"})", R"({"stages": 3})", R"({"stages": [3]})",
-        R"({"wish": "fly"})", R"({"uid": -1})", R"({"uid": 4294967296})", R"({"id": 1e300})"}) {
+        R"({"wish": "fly"})", R"({"stages": [{"state": "done", "artifact": {"kind": 3}}]})",
+        R"({"stages": [{"state": "done", "gates": [3]}]})", R"({"uid": -1})",
+        R"({"uid": 4294967296})", R"({"id": 1e300})"}) {
     EXPECT_THROW(parse_job_view(text), Error) << text;
   }
   for (std::size_t cut = 0; cut < good.size(); cut += 7) {

@@ -211,5 +211,28 @@ TEST(ChatTemplate, AnAnswersContent) {
   EXPECT_EQ(answer_content("chatml", " 46"), " 46");
 }
 
+// Text that comes in pieces: what may be shown of it already.
+TEST(PlainWords, HoldNoMarkerNorItsBeginning) {
+  const auto expect = [](std::string_view name, std::string_view text, std::size_t bytes,
+                         bool marker) {
+    const PlainWords words = plain_words(name, text);
+    EXPECT_EQ(words.bytes, bytes) << name << " " << text;
+    EXPECT_EQ(words.marker, marker) << name << " " << text;
+  };
+  expect("chatml", "Hello", 5, false);
+  expect("chatml", "", 0, false);
+  expect("chatml", "Hello<|im_", 5, false);
+  expect("chatml", "Hello<|im_x", 11, false);
+  expect("chatml", "Hello<|im_end|>x<|im_start|>", 5, true);
+  expect("chatml", "<|im_end|>", 0, true);
+  expect("chatml", "a<|endoftext|>", 1, true);
+  expect("plain", "a<|im_end|>", 11, false);
+  expect("plain", "a<", 1, false);
+  expect("hh", "a\n", 1, false);
+  expect("hh", "a\n\nHuman", 1, false);
+  expect("hh", "a\n\nHumans", 9, false);
+  expect("hh", "a\n\nHuman: b", 1, true);
+}
+
 }  // namespace
 }  // namespace talaria::storage

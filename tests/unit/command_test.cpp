@@ -195,7 +195,36 @@ TEST(Listing, JobsAndOneJob) {
   EXPECT_THAT(text, HasSubstr("barrier"));
   EXPECT_THAT(text, HasSubstr("submitted"));
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
+  EXPECT_THAT(text, Not(HasSubstr("hands on")));
   EXPECT_THAT(jobs_json({job}), HasSubstr("\"source\":\"daemon\""));
+}
+
+TEST(Listing, AStagesGatesAndWhatItHandsOn) {
+  JobView view = fake_job("graph", 1001, 1000.0);
+  StageView& stage = view.stages[0];
+  stage.gates = {{"sft.loss < 3", 2.46913578, true},
+                 {"reward.accuracy >= 0.6", 0.5, false},
+                 {"reward.margin > 0", std::nullopt, std::nullopt}};
+  stage.artifact.emplace();
+  stage.artifact->kind = "reward";
+  stage.artifact->checkpoint = "checkpoints/step-00000100";
+  stage.artifact->weights_hash = "aa";
+  stage.artifact->metrics = {{"accuracy", 0.62513}, {"loss", 0.5}};
+  stage.artifact->data = "dd";
+  stage.artifact->job_hash = "ee";
+  stage.artifact->origins = {{"weights", "/runs/graph/checkpoints/step-00000007", 7, "bb"},
+                             {"value", "/x\x1b[2J", 9, "cc"}};
+  const std::string text = job_text(view, "done", 1060.0, 0);
+  for (const char* line :
+       {"  gate            sft.loss < 3, holds: 2.46914\n",
+        "  gate            reward.accuracy >= 0.6, does not hold: 0.5\n",
+        "  gate            reward.margin > 0, not measured yet\n",
+        "  hands on        checkpoints/step-00000100 (weights aa)\n",
+        "  metrics         accuracy 0.6251\n", "  made from       data dd, job file ee\n",
+        "  start.weights   stage graph, step 7 (weights bb)\n",
+        "  start.value     /x\\x1b[2J, step 9 (weights cc)\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
 }
 
 }  // namespace

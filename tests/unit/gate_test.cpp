@@ -5,7 +5,10 @@
 #include <cmath>
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "worker/rl_metrics.h"
 
 namespace talaria::launch {
 namespace {
@@ -56,11 +59,19 @@ TEST(Gate, EveryKindsMetricsMayBeAskedFor) {
   }
 }
 
+TEST(Gate, EveryMetricOfPpoMayBeAskedFor) {
+  const std::vector<std::string>& known = stage_metrics("ppo");
+  for (const std::string_view name : worker::metric::kPpoMetrics) {
+    EXPECT_THAT(known, testing::Contains(name));
+  }
+}
+
 TEST(Gate, WhatIsNoneIsRefusedSayingWhatIsAllowed) {
   const std::string shape =
       "allowed: STAGE.METRIC OP NUMBER, for example \"reward.accuracy >= 0.6\"";
   const std::string rewards =
-      "allowed: reward.accuracy, reward.margin, reward.calibration_error, reward.loss, "
+      "allowed: reward.accuracy, reward.margin, reward.calibration_error, "
+      "reward.training_accuracy, reward.loss, "
       "reward.validation_loss, reward.grad_norm, reward.learning_rate, reward.tokens, "
       "reward.step_seconds, reward.mfu or reward.tokens_per_second";
   struct Row {

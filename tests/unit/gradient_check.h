@@ -15,7 +15,8 @@ namespace talaria::model::test {
 // Expects analytic[i] = d loss / d x[i] for every `stride`-th element of x. loss() reads x.
 inline void expect_gradient(const std::string& what, std::vector<double>& x,
                             const std::vector<double>& analytic,
-                            const std::function<double()>& loss, std::size_t stride = 1) {
+                            const std::function<double()>& loss, std::size_t stride = 1,
+                            double relative = 1e-7) {
   constexpr double kStep = 1e-5;
   ASSERT_EQ(x.size(), analytic.size()) << what;
   for (std::size_t i = 0; i < x.size(); i += stride) {
@@ -28,7 +29,7 @@ inline void expect_gradient(const std::string& what, std::vector<double>& x,
     const double numeric = (above - below) / (2.0 * kStep);
     // Rounding of the loss, some units of 2^-53, comes back divided by the step.
     const double noise = 5e-10 * std::max(1.0, std::abs(above));
-    EXPECT_NEAR(numeric, analytic[i], noise + 1e-7 * std::abs(analytic[i]))
+    EXPECT_NEAR(numeric, analytic[i], noise + relative * std::abs(analytic[i]))
         << what << "[" << i << "]";
   }
 }

@@ -87,7 +87,42 @@ std::string joined(const std::vector<Action>& actions) {
 
 std::vector<std::string> scheduled(const std::vector<JobRow>& jobs, int parallel_jobs,
                                    double now = kNow) {
-  return describe(schedule(jobs, Limits{parallel_jobs}, now));
+  return describe(schedule(jobs, Limits{parallel_jobs}, {}, now));
+}
+
+StageRow gated(StageRow stage) {
+  stage.gates = {"base.loss < 3"};
+  return stage;
+}
+
+TEST(Schedule, AStageWithGatesWaitsForTheirVerdict) {
+  const std::vector<JobRow> jobs = {job_of(1, {gated(stage_in(S::kQueued))}),
+                                    job_of(2, {stage_in(S::kQueued)}),
+                                    job_of(3, {stage_in(S::kQueued)})};
+  const auto actions = [&](const std::map<StageKey, std::string>& gates, int parallel_jobs) {
+    return describe(schedule(jobs, Limits{parallel_jobs}, gates, kNow));
+  };
+  EXPECT_THAT(actions({}, 2), ElementsAre("2.0:start")) << "it keeps its place in the queue";
+  EXPECT_THAT(actions({{{1, 0}, ""}}, 2), ElementsAre("1.0:start", "2.0:start"));
+  EXPECT_THAT(actions({{{1, 0}, "too bad"}}, 2), ElementsAre("1.0:failed", "2.0:start"));
+  EXPECT_EQ(schedule(jobs, Limits{1}, {{{1, 0}, "too bad"}}, kNow).at(0).reason, "too bad");
+  EXPECT_THAT(actions({{{1, 0}, "too bad"}}, 0), IsEmpty()) << "it is not its turn";
+}
+
+TEST(Schedule, OnlyWhatIsDueIsJudged) {
+  const auto judged = [](const std::vector<JobRow>& jobs, int parallel_jobs) {
+    return to_judge(jobs, Limits{parallel_jobs}, kNow);
+  };
+  const std::vector<JobRow> jobs = {job_of(1, {stage_in(S::kQueued)}),
+                                    job_of(2, {gated(stage_in(S::kQueued))}),
+                                    job_of(3, {gated(stage_in(S::kPending))}),
+                                    job_of(4, {gated(stage_in(S::kQueued))}, Wish::kStop)};
+  EXPECT_THAT(judged(jobs, 1), IsEmpty());
+  EXPECT_THAT(judged(jobs, 9), ElementsAre(StageKey{2, 0}));
+  StageRow again = gated(with_attempt(S::kBackoff, A::kEnded));
+  EXPECT_THAT(judged({job_of(1, {again})}, 1), IsEmpty()) << "it has passed them";
+  EXPECT_THAT(describe(schedule({job_of(1, {again})}, Limits{1}, {}, kNow)),
+              ElementsAre("1.0:start"));
 }
 
 StageRow backoff_until(double not_before) {

@@ -244,7 +244,8 @@ INSTANTIATE_TEST_SUITE_P(
             "j.toml:16: stage[1].gate: found a table; allowed: a string or an array of strings, "
             "[\"...\", ...]"},
         Bad{"kind =", "gate = [['small.loss < 3']]",
-            "j.toml:16: stage[1].gate[0]: found an array; allowed: a string, in quotes"},
+            "j.toml:16: stage[1].gate: element 0 is an array; allowed: a string or an array of "
+            "strings, [\"...\", ...]"},
         Bad{"kind =", "gate = 'small.los < 3'",
             "j.toml:16: stage[1].gate: found the string \"small.los < 3\", but small (pretrain) "
             "reports no \"los\", did you mean loss?; allowed: small.validation_bits_per_byte, "

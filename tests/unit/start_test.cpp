@@ -185,12 +185,13 @@ TEST_F(Start, AModelOfAnotherShapeIsRefusedWithBothNumbers) {
     const char* set;
     const char* part;
   };
-  for (const Case& each : {Case{"model.vocab=300", "a model with vocab 300, [model] says 257"},
-                           Case{"model.layers=3", "a model with layers 3, [model] says 2"},
-                           Case{"model.heads=4", "a model with heads 4, [model] says 2"},
-                           Case{"model.hidden=64", "a model with hidden 64, [model] says 32"},
-                           Case{"model.ffn=96", "a model with ffn 96, [model] says 128"},
-                           Case{"model.context=64", "a model with context 64, [model] says 48"}}) {
+  for (const Case& each :
+       {Case{"model.vocab=300", "tok_embed is 300 x 32, [model] says 257 x 32"},
+        Case{"model.layers=3", "it has more than 2 layers"},
+        Case{"model.heads=4", "a model with 4 heads, [model] says 2"},
+        Case{"model.hidden=64", "tok_embed is 257 x 64, [model] says 257 x 32"},
+        Case{"model.ffn=96", "mlp.fc.weight is 96 x 32, [model] says 128 x 32"},
+        Case{"model.context=64", "pos_embed is 64 x 32, [model] says 48 x 32"}}) {
     fs::remove_all(path("runs"));
     const fs::path checkpoint = save("runs/a", 3, 5, {each.set});
     OneRank rank;
@@ -210,7 +211,7 @@ TEST_F(Start, AnotherVocabularyOfTheSameSizeIsRefused) {
   Engine engine(job_, 0, rank.groups(), rank.pool());
   rank.tokenizer = "4567";
   EXPECT_THAT(load(checkpoint.string(), rank, engine),
-              AllOf(HasSubstr("another tokenizer (0123, the job's is 4567)")));
+              HasSubstr("another tokenizer (0123, the job's is 4567)"));
   rank.tokenizer = "0123";
   EXPECT_EQ(load(checkpoint.string(), rank, engine), "loaded");
   EXPECT_EQ(load(save("runs/b", 3).string(), rank, engine), "loaded") << "it knows none";

@@ -315,7 +315,8 @@ TEST(Versions, ANewerFileIsRefused) {
                 AllOf(HasSubstr("state.db"), HasSubstr("version 9"),
                       HasSubstr(fmt::format("up to {}", newest_schema()))));
   }
-  Database(file, Database::Open::kWrite).execute("PRAGMA user_version = 2");
+  Database(file, Database::Open::kWrite)
+      .execute(fmt::format("PRAGMA user_version = {}", newest_schema()));
   EXPECT_EQ(Store(file).all_jobs().size(), 1U);
 }
 

@@ -63,6 +63,7 @@ TEST_F(StoreTest, ASubmittedJobComesBackWhole) {
   job.uid = 4294967294;
   job.stages[1].kind = "sft";
   job.stages[1].max_restarts = 0;
+  job.stages[1].gates = {"base.loss < 3", "base.validation_loss <= 3.5"};
   const std::int64_t id = store_.submit(job, 1700000000.123456);
   const JobRow back = store_.job(id).value();
   EXPECT_EQ(back.id, id);
@@ -82,6 +83,7 @@ TEST_F(StoreTest, ASubmittedJobComesBackWhole) {
     EXPECT_EQ(out.key, (StageKey{id, static_cast<int>(i)}));
     EXPECT_EQ(out.name, in.name);
     EXPECT_EQ(out.kind, in.kind);
+    EXPECT_EQ(out.gates, in.gates);
     EXPECT_EQ(out.max_restarts, in.max_restarts);
     EXPECT_EQ(out.ranks, in.ranks);
     EXPECT_EQ(out.run_directory, in.run_directory);
@@ -310,7 +312,7 @@ TEST(States, TheTableOfArrows) {
                                  S::kDone,    S::kFailed, S::kStopped, S::kCancelled};
   const std::map<S, std::set<S>> arrows = {
       {S::kPending, {S::kQueued, S::kCancelled, S::kStopped}},
-      {S::kQueued, {S::kRunning, S::kCancelled, S::kStopped}},
+      {S::kQueued, {S::kRunning, S::kFailed, S::kCancelled, S::kStopped}},
       {S::kRunning, {S::kDone, S::kFailed, S::kBackoff, S::kStopping, S::kStopped, S::kCancelled}},
       {S::kBackoff, {S::kRunning, S::kFailed, S::kStopped, S::kCancelled}},
       {S::kStopping, {S::kDone, S::kFailed, S::kStopped, S::kCancelled}},

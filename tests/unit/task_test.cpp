@@ -162,7 +162,7 @@ TEST(RewardTask, DemonstrationsEndWithMeanRewardZero) {
         built.engine(), built.job, static_cast<std::int64_t>(demonstrations.size()),
         [&](std::int64_t row, model::Batch& batch) {
           const storage::Comparison one = {
-              {}, {demonstrations[static_cast<std::size_t>(row)].ids}, {0}, 0};
+              {}, {demonstrations[static_cast<std::size_t>(row)].ids}, {0}, 0, {}};
           const storage::Comparison* const all[] = {&one};
           append_row(storage::comparison_row(all, built.job.train.sequence_length, 256).row, batch);
         },

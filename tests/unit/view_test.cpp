@@ -178,6 +178,20 @@ TEST(Events, EachIsToldOnce) {
                           "stopping: stopped by request", "stopped by request"));
 }
 
+TEST(Events, AStagesEndTellsWhatItReached) {
+  JobView view = running_job();
+  StageView& stage = view.stages[0];
+  stage.artifact.emplace();
+  stage.artifact->kind = "pretrain";
+  stage.artifact->step = 1000;
+  stage.artifact->metrics = {{"loss", 2.31415}, {"validation_loss", 2.5}, {"mfu", 0.4}};
+  view.transitions = {{kNow, 0, 0, "running", "done", ""},
+                      {kNow, 0, 0, "running", "done", "done already"}};
+  EXPECT_THAT(texts(EventLog().update(view, kNow)),
+              ElementsAre("done; step 1000, loss 2.314, validation_loss 2.5",
+                          "done already; step 1000, loss 2.314, validation_loss 2.5"));
+}
+
 TEST(Events, WhoComesLateSeesTheLastFew) {
   JobView view = running_job();
   for (int attempt = 1; attempt <= 20; ++attempt) {
@@ -208,6 +222,20 @@ TEST(Events, TheEndOnOneLine) {
   view.stages[0].row.reason = "gave up after 4 failures";
   EXPECT_EQ(result_line(view),
             "failed: gave up after 4 failures; 412 steps, loss 3.2145, in 1 min 00 s");
+}
+
+TEST(Events, TheEndNamesTheStageOfSeveral) {
+  JobView view = running_job();
+  view.stages.push_back(view.stages[0]);
+  view.stages[0].row.state = StageState::kDone;
+  StageView& last = view.stages[1];
+  last.row.name = "ppo";
+  last.row.state = StageState::kFailed;
+  last.row.reason = "gate reward.accuracy >= 0.6 does not hold: 0.547";
+  last.row.since = view.job.submitted + 60.0;
+  last.progress = {};
+  EXPECT_EQ(result_line(view),
+            "stage ppo failed: gate reward.accuracy >= 0.6 does not hold: 0.547; in 1 min 00 s");
 }
 
 TEST(Screen, DrawsOverTheOldBlock) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <malloc.h>
+
 #include "cluster/base/error.h"
 #include "cluster/base/text.h"
 #include "worker/chat_data.h"
@@ -46,7 +48,12 @@ Engine& FrozenModel::use() {
 }
 
 void FrozenModel::done() {
-  if (job_.ppo.offload) engine_.reset();
+  if (!job_.ppo.offload) return;
+  engine_.reset();
+#ifdef __GLIBC__
+  // What was freed below 32 MiB a piece stays the process's else.
+  ::malloc_trim(0);
+#endif
 }
 
 Scorer::Scorer(const launch::Job& job, const Rollout& rollout) : job_(job), rollout_(rollout) {
