@@ -3,6 +3,9 @@
 // on what comes with it.
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cstdint>
+#include <cstring>
 
 #include "model/ref/ops.h"
 #include "tests/unit/ops_support.h"
@@ -58,9 +61,9 @@ TEST(RowProduct, ARowsBitsAreItsOwn) {
       matmul_rows(stream, a.f(), {b.f32.data() + column * depth, {1, 1, depth}}, apart.f());
       for (std::int64_t r = 0; r < rows; ++r) {
         const auto at = static_cast<std::size_t>(r);
-        ASSERT_EQ(0, std::memcmp(&apart.f32[at],
-                                 &together.f32[at * columns + static_cast<std::size_t>(column)],
-                                 sizeof(float)))
+        ASSERT_EQ(std::bit_cast<std::uint32_t>(apart.f32[at]),
+                  std::bit_cast<std::uint32_t>(
+                      together.f32[at * columns + static_cast<std::size_t>(column)]))
             << depth << " " << column;
       }
     }
@@ -87,8 +90,11 @@ constexpr std::int64_t kSlots = 3;
 
 TEST(CachedAttention, MatchesRef) {
   Random random(3);
-  for (const auto& [shards, heads, size] :
+  for (const auto& shape :
        {std::array<std::int64_t, 3>{1, 1, 8}, {2, 3, 16}, {1, 2, 64}, {2, 1, 20}}) {
+    const std::int64_t shards = shape[0];
+    const std::int64_t heads = shape[1];
+    const std::int64_t size = shape[2];
     const std::int64_t padded = (size + 15) / 16 * 16;
     Twin keys({kSlots, shards * heads, kTokens, padded});
     Twin values({kSlots, shards * heads, kTokens, padded});
