@@ -108,6 +108,7 @@ using ValueNetwork = PpoParts;
 
 std::vector<std::int64_t> lines_of(const std::vector<Episode>& episodes) {
   std::vector<std::int64_t> lines;
+  lines.reserve(episodes.size());
   for (const Episode& each : episodes) lines.push_back(each.line);
   return lines;
 }
