@@ -3,6 +3,9 @@
 // on what comes with it.
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cstdint>
+#include <cstring>
 
 #include "model/ref/ops.h"
 #include "tests/unit/ops_support.h"
@@ -58,9 +61,9 @@ TEST(RowProduct, ARowsBitsAreItsOwn) {
       matmul_rows(stream, a.f(), {b.f32.data() + column * depth, {1, 1, depth}}, apart.f());
       for (std::int64_t r = 0; r < rows; ++r) {
         const auto at = static_cast<std::size_t>(r);
-        ASSERT_EQ(0, std::memcmp(&apart.f32[at],
-                                 &together.f32[at * columns + static_cast<std::size_t>(column)],
-                                 sizeof(float)))
+        ASSERT_EQ(std::bit_cast<std::uint32_t>(apart.f32[at]),
+                  std::bit_cast<std::uint32_t>(
+                      together.f32[at * columns + static_cast<std::size_t>(column)]))
             << depth << " " << column;
       }
     }
@@ -87,8 +90,11 @@ constexpr std::int64_t kSlots = 3;
 
 TEST(CachedAttention, MatchesRef) {
   Random random(3);
-  for (const auto& [shards, heads, size] :
+  for (const auto& shape :
        {std::array<std::int64_t, 3>{1, 1, 8}, {2, 3, 16}, {1, 2, 64}, {2, 1, 20}}) {
+    const std::int64_t shards = shape[0];
+    const std::int64_t heads = shape[1];
+    const std::int64_t size = shape[2];
     const std::int64_t padded = (size + 15) / 16 * 16;
     Twin keys({kSlots, shards * heads, kTokens, padded});
     Twin values({kSlots, shards * heads, kTokens, padded});
@@ -135,7 +141,9 @@ TEST(CachedAttention, HasTheBitsOfTheTrainingPass) {
     Twin qkv = random.normal({1, 1, length, 3 * width});
     Twin whole({1, 1, length, width});
     Twin lse({1, 1, length, heads});
-    attention(stream, qkv.f(), {length, heads, size, 0, heads}, {}, whole.f(), lse.f());
+    const std::vector<std::int32_t> starts(static_cast<std::size_t>(length), 0);
+    attention(stream, qkv.f(), {starts.data(), {length}}, {length, heads, size, 0, heads}, {},
+              whole.f(), lse.f());
     Twin keys = random.normal({kSlots, heads, kTokens, (size + 15) / 16 * 16});
     Twin values = random.normal({kSlots, heads, kTokens, (size + 15) / 16 * 16});
     for (const std::int32_t piece : {1, 7, 48, 50, 131}) {

@@ -82,7 +82,12 @@ class PpoParts : public testing::Test {
       if (bias && box.tensor == "value_head.weight") std::fill_n(box.data, job.model.hidden, 0.0F);
     }
     TrainingState state;
-    state.job_toml = "";
+    const model::GptConfig& shape = job.model;
+    state.job_toml = fmt::format(
+        "[job]\nname = \"rm\"\n[model]\nlayers = {}\nhidden = {}\nheads = {}\nffn = {}\ncontext = "
+        "{}\n"
+        "vocab = {}\n[data]\nsources = [{{ path = \"x\" }}]\n[train]\nsteps = 1\n",
+        shape.layers, shape.hidden, shape.heads, shape.ffn, shape.context, shape.vocab);
     const fs::path root = folder_ / fmt::format("reward-{}", ++reward_models_);
     return save_weights({"param", engine.stage().parameters().weight_boxes()}, job, state, root)
         .string();
@@ -103,6 +108,7 @@ using ValueNetwork = PpoParts;
 
 std::vector<std::int64_t> lines_of(const std::vector<Episode>& episodes) {
   std::vector<std::int64_t> lines;
+  lines.reserve(episodes.size());
   for (const Episode& each : episodes) lines.push_back(each.line);
   return lines;
 }
