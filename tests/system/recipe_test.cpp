@@ -260,9 +260,10 @@ TEST_F(Start, ACheckpointOfAnotherShapeOrVocabularyIsRefused) {
     EXPECT_TRUE(jobs().loss_bits("refused").empty());
     return result.output;
   };
-  EXPECT_THAT(refusal({"model.vocab=520"}), HasSubstr("a model with vocab 512, [model] says 520"));
-  EXPECT_THAT(refusal({"model.heads=2"}), HasSubstr("a model with heads 4, [model] says 2"));
-  EXPECT_THAT(refusal({"model.layers=1"}), HasSubstr("a model with layers 2, [model] says 1"));
+  EXPECT_THAT(refusal({"model.vocab=520"}),
+              HasSubstr("tok_embed is 512 x 32, [model] says 520 x 32"));
+  EXPECT_THAT(refusal({"model.heads=2"}), HasSubstr("a model with 4 heads, [model] says 2"));
+  EXPECT_THAT(refusal({"model.layers=1"}), HasSubstr("it has more than 1 layers"));
   EXPECT_THAT(refusal({"model.vocab=500"}), HasSubstr("the tokenizer has 512 ids"));
   EXPECT_THAT(refusal({"start.weights=\"stage:nobody\""}), HasSubstr("nobody is no folder"));
   const std::string other = (jobs().path() / "other").string();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The keys of fine-tuning, reward models and PPO: read, defaulted, and refused where they do not
 // fit the kind of job or each other.
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 
 #include "cluster/base/config.h"
 #include "cluster/base/error.h"
+#include "cluster/base/file.h"
 #include "launch/job_keys.h"
 #include "launch/stages.h"
 
@@ -237,6 +239,23 @@ TEST(Recipe, WhatDoesNotFitIsRefusedInOneLine) {
   EXPECT_THAT(complaint(kPpo, {"rewards.of="}), HasSubstr("rewards.of: missing"));
   EXPECT_THAT(complaint(kPpo, {"train.sequence_length=97"}),
               HasSubstr("train.sequence_length: found 97; allowed: an integer from 1 to 96"));
+}
+
+// Indented blocks that begin with [job].
+TEST(Recipe, TheJobFilesOfThePageAboutThemAreGood) {
+  std::istringstream page(read_file(TALARIA_SOURCE_DIR "/docs/recipes.md"));
+  std::vector<std::string> files;
+  bool inside = false;
+  for (std::string line; std::getline(page, line);) {
+    if (line == "    [job]") files.emplace_back();
+    inside = (inside || line == "    [job]") && (line.empty() || line.starts_with("    "));
+    if (inside) files.back() += line + "\n";
+  }
+  ASSERT_EQ(files.size(), 2U);
+  EXPECT_EQ(parse(files[0]).optimizer.learning_rate, 9.65e-6);
+  EXPECT_EQ(parse(files[0]).train.dropout, 0.2);
+  EXPECT_EQ(parse(files[1]).job.kind, "reward");
+  EXPECT_EQ(parse(files[1]).train.steps, 519);
 }
 
 TEST(Recipe, GroupsShareTheMixEvenly) {
