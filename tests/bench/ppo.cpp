@@ -122,6 +122,12 @@ void write_files(const launch::Job& job, const fs::path& folder) {
     Engine engine(job, 0, groups, pool, {.head = head, .frozen = true});
     TrainingState state;
     state.tokenizer = tokenizer.fingerprint();
+    state.job_toml = fmt::format(
+        "[job]\nname = \"made\"\n[model]\nlayers = {}\nhidden = {}\nheads = {}\nffn = {}\ncontext "
+        "= {}\n"
+        "vocab = {}\n[data]\nsources = [{{ path = \"none\" }}]\n[train]\nsteps = 1\n",
+        job.model.layers, job.model.hidden, job.model.heads, job.model.ffn, job.model.context,
+        job.model.vocab);
     save_weights({"param", engine.stage().parameters().weight_boxes()}, job, state,
                  folder / (head == model::HeadKind::kScalar ? "reward" : "policy"));
   }
