@@ -144,6 +144,7 @@ void check_starts(const ConfigFile& file, const Job& job, const std::set<std::st
     const std::string name = started_stage(value);
     if (name.empty() || before.contains(name)) continue;
     std::vector<std::string> words;
+    words.reserve(before.size());
     for (const std::string& each : before) words.push_back(in_quotes("stage:" + each));
     start.refuse(key, fmt::format("found the string {}, no stage that is done before; allowed: a "
                                   "path{}{}",

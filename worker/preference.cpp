@@ -15,6 +15,7 @@ namespace {
 std::vector<double> rewards_at(const std::vector<storage::AnswerPlace>& places,
                                std::span<const float> values) {
   std::vector<double> rewards;
+  rewards.reserve(places.size());
   for (const storage::AnswerPlace& place : places) {
     rewards.push_back(static_cast<double>(values[static_cast<std::size_t>(place.last)]));
   }

@@ -8,7 +8,8 @@ target_link_libraries(kill_table PRIVATE talaria_flags talaria_test_jobs talaria
 target_compile_definitions(kill_table PRIVATE TALARIA_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}"
   TALARIA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 add_dependencies(kill_table talaria talaria-launch talaria-worker)
-foreach(row rank commit mpirun launcher coordinator stop-long stop-short stop-mpirun memory disk disk-for-good disk-state link)
+foreach(row rank commit mpirun launcher coordinator stop-long stop-short stop-mpirun memory disk disk-for-good disk-state link
+    ppo-rollout ppo-score ppo-update ppo-checkpoint)
   add_test(NAME system_kill_table.${row} COMMAND kill_table --rows ${row})
   set_tests_properties(system_kill_table.${row} PROPERTIES TIMEOUT 300 LABELS "system;failures" PROCESSORS 2)
 endforeach()

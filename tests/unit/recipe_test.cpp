@@ -251,11 +251,13 @@ TEST(Recipe, TheJobFilesOfThePageAboutThemAreGood) {
     inside = (inside || line == "    [job]") && (line.empty() || line.starts_with("    "));
     if (inside) files.back() += line + "\n";
   }
-  ASSERT_EQ(files.size(), 2U);
+  ASSERT_EQ(files.size(), 3U);
   EXPECT_EQ(parse(files[0]).optimizer.learning_rate, 9.65e-6);
   EXPECT_EQ(parse(files[0]).train.dropout, 0.2);
   EXPECT_EQ(parse(files[1]).job.kind, "reward");
   EXPECT_EQ(parse(files[1]).train.steps, 519);
+  EXPECT_EQ(parse(files[2]).job.kind, "ppo");
+  EXPECT_EQ(parse(files[2]).step_rows(), 64 + 512);
 }
 
 TEST(Recipe, GroupsShareTheMixEvenly) {

@@ -135,7 +135,7 @@ StepReport PpoTask::step(std::int64_t step, bool stop_requested) {
 
   const model::KlController controller = {job_.ppo.kl == "adaptive", job_.ppo.kl_target,
                                           job_.ppo.kl_horizon};
-  beta_ = controller.next(beta_, mean_kl(all), job_.ppo.rollout_batch);
+  if (report.applied) beta_ = controller.next(beta_, mean_kl(all), job_.ppo.rollout_batch);
   steps_done_ = step + 1;
   double tokens = 0.0;
   for (const Experience& each : all) tokens += static_cast<double>(each.episode.tokens());
@@ -174,7 +174,8 @@ void PpoTask::update(std::int64_t step, const std::vector<Experience>& all, bool
       }
       const std::int64_t number = (step * job_.ppo.epochs + epoch) * per_epoch + m;
       const double kl = update_policy(step, number, episodes, stop_requested, counter, report);
-      update_value(step, episodes, counter, report);
+      // What the policy could not learn from, the value network does not learn from either.
+      if (report.applied) update_value(step, episodes, counter, report);
       goes_on = report.applied && (job_.ppo.stop_kl == 0.0 || kl <= job_.ppo.stop_kl);
     }
   }

@@ -16,7 +16,7 @@
 #include "cluster/base/file.h"
 #include "cluster/base/text.h"
 #include "tests/support/child_process.h"
-#include "tests/support/run_job.h"
+#include "tests/support/ppo_job.h"
 #include "tests/system/kill_table/report.h"
 #include "tests/system/kill_table/rows.h"
 
@@ -48,6 +48,19 @@ eval_every = 30
 eval_samples = 8
 )";
 
+// Iterations of tenths of seconds, of which sampling, one sequence at a time, is a good part.
+worker::PpoJobOptions ppo_options() {
+  return {.train = "steps = 16\nglobal_batch = 8\neval_every = 8\neval_samples = 3\n",
+          .ppo =
+              "rollout_batch = 64\nslots = 1\nkl = \"adaptive\"\nkl_target = 0.5\n"
+              "kl_horizon = 1000.0\nema = 0.9\n\n[mix]\nrows = 4\n"};
+}
+
+worker::JobFolder make_folder(const fs::path& folder, JobKind kind) {
+  if (kind == JobKind::kPpo) return worker::make_ppo_folder(folder, ppo_options());
+  return worker::JobFolder(folder, kModel);
+}
+
 struct Reference {
   std::map<std::int64_t, std::string> loss_bits;
   std::string weights_hash;
@@ -56,7 +69,8 @@ struct Reference {
 
 class Table {
  public:
-  Table(const fs::path& folder, std::uint64_t seed) : jobs_(folder, kModel), random_(seed) {}
+  Table(const fs::path& folder, JobKind kind, std::uint64_t seed)
+      : kind_(kind), jobs_(make_folder(folder, kind)), random_(seed) {}
 
   void measure_reference();
   Blow disturb(const Row& row, int number);
@@ -69,6 +83,7 @@ class Table {
              const std::set<std::string>& scratch_before, Blow& blow);
   void judge_events(const Row& row, const Scene& scene, Blow& blow) const;
 
+  JobKind kind_;
   worker::JobFolder jobs_;
   std::mt19937_64 random_;
   Reference reference_;
@@ -80,10 +95,14 @@ std::vector<std::string> Table::command(const std::string& run, const Row& row,
   argv.insert(argv.end(), {std::string(TALARIA_BIN_DIR) + "/talaria", "run",
                            (jobs_.path() / "job.toml").string(), "--run-dir",
                            (jobs_.path() / run).string(), "--no-daemon", "--progress", "lines"});
-  std::vector<std::string> set = {"parallel.tensor=2",    "parallel.pipeline=2",
-                                  "parallel.data=2",      "job.numerics=\"invariant\"",
-                                  "job.virtual_shards=4", "job.sample_groups=2",
-                                  "checkpoint.every=15"};
+  std::vector<std::string> set = {
+      "parallel.tensor=2",
+      "parallel.pipeline=2",
+      "parallel.data=2",
+      "job.numerics=\"invariant\"",
+      "job.virtual_shards=4",
+      "job.sample_groups=2",
+      kind_ == JobKind::kPpo ? "checkpoint.every=4" : "checkpoint.every=15"};
   set.insert(set.end(), row.set.begin(), row.set.end());
   set.insert(set.end(), scene.set.begin(), scene.set.end());
   for (const std::string& each : set) {
@@ -140,6 +159,8 @@ Blow Table::disturb(const Row& row, int number) {
       fs::remove_all(jobs_.path() / run);
       return blow;
     }
+    fmt::print("{} at {:.2f} s missed{}\n", row.name, scene.instant,
+               blow.phase.empty() ? "" : fmt::format(": phase {}", blow.phase));
     if (attempt == kTries) fail("{}: {} blows in a row missed", row.name, kTries);
   }
 }
@@ -237,29 +258,36 @@ int run(int argc, char** argv) {
   app.add_option("--instants", instants, "random instants a row")->capture_default_str();
   app.add_option("--seed", seed, "of the instants; default: another each time");
   app.add_option("--rows", chosen, "names of rows; default: all")->delimiter(',');
-  app.add_option("--out", out, "writes the table as Markdown to this file");
+  app.add_option("--out", out,
+                 "writes the table as Markdown to this file; rows that were not run stay as "
+                 "they are there");
   CLI11_PARSE(app, argc, argv);
 
   const fs::path folder = fs::temp_directory_path() / fmt::format("talaria_kill_{}", ::getpid());
   // The runs are nobody's but this table's: they do not show up in the user's list.
   check_sys(::setenv("XDG_STATE_HOME", (folder / "state").c_str(), 1), "setenv", "XDG_STATE_HOME");
-  Table table(folder, seed);
   // What the runs leave in the temporary directory is seen, as nobody else uses this one.
   fs::create_directories(folder / "tmp");
   check_sys(::setenv("TMPDIR", (folder / "tmp").c_str(), 1), "setenv", "TMPDIR");
   fmt::print("seed {}\n", seed);
-  table.measure_reference();
+  std::map<JobKind, Table> tables;
   Report report(seed);
   for (const Row& row : rows()) {
     const bool wanted =
         chosen.empty() || std::find(chosen.begin(), chosen.end(), row.name) != chosen.end();
     if (!wanted) continue;
+    auto table = tables.find(row.job);
+    if (table == tables.end()) {
+      const char* const name = row.job == JobKind::kPpo ? "ppo" : "pretrain";
+      table = tables.try_emplace(row.job, folder / name, row.job, seed).first;
+      table->second.measure_reference();
+    }
     for (int number = 0; number < instants; ++number) {
-      report.add(row, table.disturb(row, number));
+      report.add(row, table->second.disturb(row, number));
       std::fflush(stdout);
     }
   }
-  if (!out.empty()) write_file_atomic(out, report.markdown());
+  if (!out.empty()) write_file_atomic(out, report.markdown(fs::exists(out) ? read_file(out) : ""));
   std::error_code ignored;
   if (report.failed() == 0) fs::remove_all(folder, ignored);
   fmt::print("{} blows, {} failed\n", report.blows(), report.failed());

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <sstream>
 
 #include <fmt/format.h>
 
@@ -33,6 +34,15 @@ std::string phases(const std::vector<Blow>& blows) {
   return seen.empty() ? "-" : fmt::format("{}", fmt::join(seen, ", "));
 }
 
+// The line of an earlier text that begins so, with its line end; "" where there is none.
+std::string line_of(const std::string& text, const std::string& beginning) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(beginning)) return line + "\n";
+  }
+  return "";
+}
+
 }  // namespace
 
 void Report::add(const Row& row, const Blow& blow) {
@@ -50,13 +60,30 @@ void Report::add(const Row& row, const Blow& blow) {
   if (!blow.output.empty()) fmt::print("{}\n", blow.output);
 }
 
-std::string Report::markdown() const {
+std::string Report::table_line(const Row& row, const std::vector<Blow>& blows) const {
+  int restarts = 0;
+  bool good = true;
+  for (const Blow& blow : blows) {
+    restarts += blow.restarts;
+    good = good && blow.complaints.empty();
+  }
+  const char* const result = !good             ? "FAILED"
+                             : row.ends_failed ? "failed, says the remedy"
+                                               : "same bits";
+  return fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", row.title, blows.size(),
+                     phases(blows), range(blows, &Blow::notice), range(blows, &Blow::next_step),
+                     restarts, result, seed_);
+}
+
+std::string Report::markdown(const std::string& previous) const {
   std::string text =
       "# What was measured when things fail\n\n"
       "Written by `scripts/failures`; do not edit. A real job of 8 ranks (tensor 2, pipeline 2, "
       "data 2, invariant\n"
-      "numerics, 90 steps, a checkpoint every 15) is started by `talaria run` and disturbed at "
-      "random instants. Every run must\n"
+      "numerics; pretraining of 90 steps with a checkpoint every 15, PPO of 16 with one every 4) "
+      "is "
+      "started by `talaria run` and\n"
+      "disturbed at random instants, in PPO's rows of the phase that is named. Every run must\n"
       "end by itself with the `loss_bits` of every step and the `weights_hash` of the undisturbed "
       "run, with no process of\n"
       "the run left under /proc and nothing left under /dev/shm, in the temporary directory or in "
@@ -68,24 +95,15 @@ std::string Report::markdown() const {
       "its time is counted from the rank's death; that of a stopped mpirun from the 4 s that it "
       "may stand still. The rank that\n"
       "was struck must be named, with its phase, in events.jsonl; other victims have no phase.\n\n";
-  text += fmt::format("Seed {}; {} blows, {} failed.\n\n", seed_, blows_, failed_);
   text +=
       "| what happens | blows | phases hit | noticed after, s | to the next step, s | restarts | "
-      "result |\n"
-      "| --- | --- | --- | --- | --- | --- | --- |\n";
-  for (const auto& [row, blows] : table_) {
-    int restarts = 0;
-    bool good = true;
-    for (const Blow& blow : blows) {
-      restarts += blow.restarts;
-      good = good && blow.complaints.empty();
-    }
-    const char* const result = !good              ? "FAILED"
-                               : row->ends_failed ? "failed, says the remedy"
-                                                  : "same bits";
-    text += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", row->title, blows.size(),
-                        phases(blows), range(blows, &Blow::notice), range(blows, &Blow::next_step),
-                        restarts, result);
+      "result | seed |\n"
+      "| --- | --- | --- | --- | --- | --- | --- | --- |\n";
+  for (const Row& row : rows()) {
+    const auto found = std::find_if(table_.begin(), table_.end(),
+                                    [&](const auto& each) { return each.first == &row; });
+    text += found == table_.end() ? line_of(previous, fmt::format("| {} |", row.title))
+                                  : table_line(row, found->second);
   }
   return text;
 }

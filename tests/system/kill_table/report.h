@@ -32,11 +32,14 @@ class Report {
 
   // Prints the blow's line.
   void add(const Row& row, const Blow& blow);
-  std::string markdown() const;
+  // `previous`: an earlier text, of which rows that this report lacks are kept.
+  std::string markdown(const std::string& previous) const;
   int blows() const { return blows_; }
   int failed() const { return failed_; }
 
  private:
+  std::string table_line(const Row& row, const std::vector<Blow>& blows) const;
+
   std::uint64_t seed_;
   int blows_ = 0;
   int failed_ = 0;

@@ -52,24 +52,63 @@ bool blow(Scene& scene, Role role, int rank, int signal) {
   return true;
 }
 
+void choose_rank(Scene& scene) {
+  if (scene.rank >= 0) return;
+  scene.rank = std::uniform_int_distribution<int>(0, kRanks - 1)(*scene.random);
+}
+
 bool blow_random_rank(Scene& scene, int signal) {
-  if (scene.rank < 0) {
-    scene.rank = std::uniform_int_distribution<int>(0, kRanks - 1)(*scene.random);
-  }
+  choose_rank(scene);
   return blow(scene, Role::kRank, scene.rank, signal);
 }
 
-// While a temporary checkpoint folder is there, rank 0 commits.
-bool blow_committing_rank(Scene& scene) {
+// A random place in a phase of PPO's next step, in seconds from the end of the step that `line` of
+// metrics.jsonl tells of: its phases take about as long as those of the step before.
+double place_in_phase(const boost::json::object& line, const std::string& phase,
+                      std::mt19937_64& random) {
+  double before = 0.0;
+  for (const char* each : {"rollout", "score", "update"}) {
+    const double seconds = line.at(fmt::format("seconds/{}", each)).to_number<double>();
+    if (phase == each) return before + std::uniform_real_distribution<>(0.1, 0.9)(random) * seconds;
+    before += seconds;
+  }
+  fail("no phase {}", phase);
+}
+
+// Kills a random rank in a phase of the step that follows the instant.
+bool blow_in_phase(Scene& scene, const std::string& phase) {
+  choose_rank(scene);
+  const double now = monotonic_seconds();
+  if (scene.started == 0.0) {
+    const auto victim = find(scene.run, Role::kRank, scene.rank);
+    if (!victim) return false;
+    scene.victim = victim->pid;
+    scene.started = now;
+  }
+  if (now - scene.started < scene.instant) return false;
+  if (scene.aimed == 0.0) {
+    const auto lines = read_lines(scene.run / "metrics.jsonl");
+    if (scene.seen == 0) scene.seen = lines.size();
+    if (lines.empty() || lines.size() == scene.seen) return false;
+    scene.aimed = lines.back().at("time").to_number<double>() +
+                  place_in_phase(lines.back(), phase, *scene.random);
+  }
+  if (wall_seconds() < scene.aimed || ::kill(scene.victim, SIGKILL) != 0) return false;
+  scene.struck = monotonic_seconds();
+  return true;
+}
+
+// While a temporary checkpoint folder is there, the ranks save and rank 0 commits.
+bool blow_saving_rank(Scene& scene, int rank) {
   std::error_code error;
   const fs::path checkpoints = scene.run / "checkpoints";
   static_cast<void>(blow(scene, Role::kMpirun, -1, 0));  // only looks at the clock
-  scene.rank = 0;
+  scene.rank = rank;
   if (scene.started == 0.0 || monotonic_seconds() - scene.started < scene.instant) return false;
   for (fs::directory_iterator at(checkpoints, error); !error && at != fs::directory_iterator();
        at.increment(error)) {
     if (!at->path().filename().string().starts_with("tmp-step-")) continue;
-    return blow(scene, Role::kRank, 0, SIGKILL);
+    return blow(scene, Role::kRank, rank, SIGKILL);
   }
   return false;
 }
@@ -77,9 +116,7 @@ bool blow_committing_rank(Scene& scene) {
 // A stranger fills the attempt's memory group; of its processes the kernel is told to choose a
 // rank.
 bool exhaust_memory(Scene& scene) {
-  if (scene.rank < 0) {
-    scene.rank = std::uniform_int_distribution<int>(0, kRanks - 1)(*scene.random);
-  }
+  choose_rank(scene);
   const auto victim = find(scene.run, Role::kRank, scene.rank);
   if (!victim) return false;
   const double now = monotonic_seconds();
@@ -145,7 +182,7 @@ Row rank_row() {
 Row commit_row() {
   return {.name = "commit",
           .title = "kill -9 of rank 0 while a checkpoint is being committed",
-          .strike = blow_committing_rank,
+          .strike = [](Scene& scene) { return blow_saving_rank(scene, 0); },
           .phase = "save"};
 }
 
@@ -300,6 +337,28 @@ Row link_row() {
           .from_blow = true};
 }
 
+// `phase` by the name that seconds/... of metrics.jsonl has, `reported` as ranks report it.
+Row ppo_row(const std::string& phase, const std::string& reported) {
+  return {
+      .name = "ppo-" + phase,
+      .title = fmt::format("PPO: kill -9 of a rank in {}", phase == "score" ? "scoring" : phase),
+      .strike = [phase](Scene& scene) { return blow_in_phase(scene, phase); },
+      .phase = reported,
+      .job = JobKind::kPpo};
+}
+
+Row ppo_checkpoint_row() {
+  return {.name = "ppo-checkpoint",
+          .title = "PPO: kill -9 of a rank in a checkpoint",
+          .strike =
+              [](Scene& scene) {
+                choose_rank(scene);
+                return blow_saving_rank(scene, scene.rank);
+              },
+          .phase = "save",
+          .job = JobKind::kPpo};
+}
+
 }  // namespace
 
 const std::vector<Row>& rows() {
@@ -315,7 +374,11 @@ const std::vector<Row>& rows() {
                                        full_checkpoints_row(true),
                                        full_checkpoints_row(false),
                                        full_state_row(),
-                                       link_row()};
+                                       link_row(),
+                                       ppo_row("rollout", "rollout"),
+                                       ppo_row("score", "score"),
+                                       ppo_row("update", "step"),
+                                       ppo_checkpoint_row()};
   return all;
 }
 

@@ -21,6 +21,8 @@ struct Scene {
   pid_t coordinator = 0;  // `talaria run`
   std::mt19937_64* random = nullptr;
   double started = 0.0;  // monotonic, of the victim's first sight
+  std::size_t seen = 0;  // lines of metrics.jsonl when the instant had come
+  double aimed = 0.0;    // wall clock, in the middle of a phase
   double instant = 0.0;  // seconds after that at which the blow falls
   pid_t victim = 0;      // filled by the blow
   int rank = -1;         // of the victim, if it is one
@@ -31,6 +33,9 @@ struct Scene {
   std::vector<std::filesystem::path> memory;  // folders for shared memory beside /dev/shm
   std::vector<std::function<void()>> mend;  // run in the end, in reverse order: unmount, heal, ...
 };
+
+// What a row disturbs.
+enum class JobKind { kPretrain, kPpo };
 
 struct Row {
   std::string name;                   // "rank"
@@ -49,6 +54,7 @@ struct Row {
   double notice_bar = 2.0;   // seconds from the event to its notice
   bool from_blow = false;    // which is timed from the blow, not by the run's own account
   std::string phase = {};    // in which a rank must have died; empty: any
+  JobKind job = JobKind::kPretrain;
 };
 
 const std::vector<Row>& rows();
