@@ -42,11 +42,16 @@ Names with_common(Names own) {
 
 // docs/metrics.md.
 Names ppo_metrics() {
-  return with_common({"objective/scores",
+  return with_common({"validation_score",
+                      "validation_model_score",
+                      "validation_rule_score",
+                      "objective/scores",
                       "objective/kl",
                       "objective/entropy",
                       "objective/non_score_reward",
                       "objective/rlhf_reward",
+                      "objective/model_scores",
+                      "objective/rule_scores",
                       "objective/kl_coefficient",
                       "val/explained_variance",
                       "val/num_eos_tokens",

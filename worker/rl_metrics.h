@@ -14,6 +14,8 @@ inline constexpr std::string_view kEntropy = "objective/entropy";
 inline constexpr std::string_view kNonScoreReward = "objective/non_score_reward";
 inline constexpr std::string_view kRlhfReward = "objective/rlhf_reward";
 inline constexpr std::string_view kScores = "objective/scores";
+inline constexpr std::string_view kModelScores = "objective/model_scores";
+inline constexpr std::string_view kRuleScores = "objective/rule_scores";
 inline constexpr std::string_view kKlCoefficient = "objective/kl_coefficient";
 inline constexpr std::string_view kExplainedVariance = "val/explained_variance";
 inline constexpr std::string_view kStopTokens = "val/num_eos_tokens";
@@ -40,6 +42,8 @@ inline constexpr std::array kPpoMetrics = {
     kNonScoreReward,
     kRlhfReward,
     kScores,
+    kModelScores,
+    kRuleScores,
     kKlCoefficient,
     kExplainedVariance,
     kStopTokens,

@@ -55,6 +55,8 @@ class Ppo : public testing::Test {
                             "validation_rule_score",
                             "objective/kl",
                             "objective/scores",
+                            "objective/model_scores",
+                            "objective/rule_scores",
                             "objective/kl_coefficient",
                             "objective/entropy",
                             "val/explained_variance",

@@ -302,6 +302,7 @@ TEST(Estimate, WhitenedRewardsKeepTheirMean) {
 TEST(Metrics, OfTheRolloutByHand) {
   std::vector<Experience> all = two_responses();
   all[1].score = -0.5;
+  for (Experience& each : all) each.rule_score = 3.0 * each.score;
   estimate(all, plain_ppo(), 0.1);
   EXPECT_DOUBLE_EQ(mean_kl(all), -0.25);
   const auto found = rollout_metrics(all, 0.1);
@@ -310,6 +311,7 @@ TEST(Metrics, OfTheRolloutByHand) {
       {"objective/entropy", 3.0},
       {"objective/non_score_reward", 0.025},
       {"objective/scores", 0.25},
+      {"objective/rule_scores", 0.75},
       {"objective/rlhf_reward", 0.275},
       {"objective/kl_coefficient", 0.1},
       // Returns 0.7, 1.1, -0.5; what the values miss of them 0.5, 0.7, -0.5.
@@ -360,6 +362,7 @@ TEST(Metrics, OfTheUpdatesByHand) {
 
 TEST(Metrics, TheseAreAllThatTheDocumentNames) {
   std::vector<Experience> all = two_responses();
+  for (Experience& each : all) each.model_score = each.rule_score = each.score;
   estimate(all, plain_ppo(), 0.1);
   std::set<std::string> names = {"lr", "episode"};
   for (const auto& [name, value] : rollout_metrics(all, 0.1)) names.insert(name);

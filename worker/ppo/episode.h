@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -34,7 +35,10 @@ std::vector<double> at_actions(const Episode& episode, std::span<const float> ro
 // What is known of an episode when the updates begin; an element a token of the response, in f64.
 struct Experience {
   Episode episode;
-  double score = 0.0;             // of the whole response
+  double score = 0.0;  // of the whole response
+  // What it is made of, before weights and limits; nothing where the job has no such source.
+  std::optional<double> model_score;
+  std::optional<double> rule_score;
   std::vector<double> logprobs;   // of the policy that sampled, by the training pass
   std::vector<double> reference;  // of the reference
   std::vector<double> values;     // before the updates

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "model/rl/advantages.h"
 #include "model/rl/ppo_loss.h"
@@ -37,6 +38,17 @@ double sum_of(const std::vector<double>& numbers) {
   double sum = 0.0;
   for (const double number : numbers) sum += number;
   return sum;
+}
+
+// Mean over responses of a number that all of them have, or none.
+std::optional<double> mean_of(const std::vector<Experience>& all,
+                              std::optional<double> Experience::*member) {
+  double sum = 0.0;
+  for (const Experience& each : all) {
+    if (!(each.*member)) return std::nullopt;
+    sum += *(each.*member);
+  }
+  return sum / static_cast<double>(all.size());
 }
 
 double sum_of_kl(const Experience& each) { return sum_of(each.logprobs) - sum_of(each.reference); }
@@ -91,6 +103,8 @@ std::map<std::string, double> rollout_metrics(const std::vector<Experience>& all
   set(metric::kNonScoreReward, -beta * kl);
   set(metric::kScores, scores / episodes);
   set(metric::kRlhfReward, scores / episodes - beta * kl);
+  if (const auto model = mean_of(all, &Experience::model_score)) set(metric::kModelScores, *model);
+  if (const auto rule = mean_of(all, &Experience::rule_score)) set(metric::kRuleScores, *rule);
   set(metric::kKlCoefficient, beta);
   set(metric::kExplainedVariance, model::explained_variance(joined(all, &Experience::values),
                                                             joined(all, &Experience::returns)));

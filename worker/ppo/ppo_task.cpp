@@ -106,6 +106,8 @@ std::vector<Experience> PpoTask::gather_experience(std::vector<Episode> episodes
       return at_actions(episodes[e], std::span(numbers).subspan(e * t, t));
     };
     each.score = scores.total[e];
+    if (!scores.model.empty()) each.model_score = scores.model[e];
+    if (!scores.rule.empty()) each.rule_score = scores.rule[e];
     each.logprobs = row(nll[0]);
     each.reference = row(reference[0]);
     each.values = row(values[0]);
