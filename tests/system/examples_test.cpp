@@ -111,6 +111,48 @@ TEST_F(Examples, RewardsRanksFollowItsRule) {
   }
 }
 
+TEST_F(Examples, ListsFollowTheGoldRuleAndRepeatNoWord) {
+  ASSERT_EQ(type({"ppo-model/data", "a", "7"}).exit_code, 0);
+  // Of the gold rule.
+  const auto share = [](const std::string& answer) {
+    std::istringstream words(answer);
+    std::set<std::string> seen;
+    double vowels = 0.0;
+    for (std::string word; words >> word;) {
+      EXPECT_TRUE(seen.insert(word).second) << answer;
+      if (std::string("aeiou").find(word[0]) != std::string::npos) ++vowels;
+    }
+    EXPECT_GE(seen.size(), 3U);
+    EXPECT_LE(seen.size(), 8U);
+    return vowels / static_cast<double>(seen.size());
+  };
+  std::set<std::string> trained;
+  for (const json::object& line : lines_of(folder_ / "a/train.jsonl")) {
+    share(text_of(line, "completion"));
+    trained.insert(text_of(line, "prompt"));
+  }
+  for (const json::object& line : lines_of(folder_ / "a/prompts.jsonl")) {
+    trained.insert(text_of(line, "prompt"));
+  }
+  for (const char* file : {"ranked", "pairs"}) {
+    for (const json::object& line : lines_of(folder_ / "a" / fmt::format("{}.jsonl", file))) {
+      const json::array& answers = line.at("answers").as_array();
+      const json::array& ranks = line.at("ranks").as_array();
+      for (std::size_t i = 1; i < answers.size(); ++i) {
+        EXPECT_EQ(
+            share(std::string(answers[i].as_string())) > share(std::string(answers[0].as_string())),
+            ranks[i].as_int64() < ranks[0].as_int64());
+      }
+      if (std::string(file) == "ranked") trained.insert(text_of(line, "prompt"));
+    }
+  }
+  const auto held = lines_of(folder_ / "a/heldout.jsonl");
+  EXPECT_EQ(held.size(), 300U);
+  for (const json::object& line : held) {
+    EXPECT_EQ(trained.count(text_of(line, "prompt")), 0U) << text_of(line, "prompt");
+  }
+}
+
 TEST_F(Examples, AdditionRunsAndFewStepsMissTheMark) {
   const Captured ran =
       type({"addition/run", "--seeds", "5", "--bin", TALARIA_BIN_DIR, "--set", "train.steps=2"});
