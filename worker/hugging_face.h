@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <string>
 
+#include "launch/job.h"
 #include "storage/exchange/gpt2_files.h"
 
 namespace talaria::worker {
@@ -32,6 +33,9 @@ struct ExportOptions {
 // reading or writing fails.
 std::string import_model(const ImportOptions& options);
 std::string export_model(const ExportOptions& options);
+
+// Of the job of a checkpoint: whether it was imported, so that its data.sources name nothing.
+bool is_imported(const launch::Job& job);
 
 // "12 layers, 768 channels, ..."
 std::string describe(const storage::Gpt2Shape& shape);

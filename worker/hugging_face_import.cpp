@@ -21,6 +21,9 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
+// The name of the job and of its data: both had to have one.
+constexpr const char* kImported = "imported";
+
 std::string shown(const fs::path& path) { return one_line(path.string()); }
 
 model::GptConfig to_config(const storage::Gpt2Shape& s) {
@@ -42,10 +45,10 @@ fs::path checkpoints_root(const fs::path& out) {
 // and the tokenizer. It was never run, so its data has no tokens.
 launch::Job imported_job(const storage::Gpt2Shape& shape, const fs::path& tokenizer) {
   const std::string text = fmt::format(
-      "[job]\nname = \"imported\"\n[model]\nfamily = \"gpt2\"\nlayers = {}\nhidden = {}\nheads = "
-      "{}\nffn = {}\ncontext = {}\nvocab = {}\n[data]\nsources = [{{ path = \"imported\" }}]\n"
+      "[job]\nname = \"{0}\"\n[model]\nfamily = \"gpt2\"\nlayers = {1}\nhidden = {2}\nheads = {3}\n"
+      "ffn = {4}\ncontext = {5}\nvocab = {6}\n[data]\nsources = [{{ path = \"{0}\" }}]\n"
       "[train]\nsteps = 1\nglobal_batch = 1\n",
-      shape.layers, shape.hidden, shape.heads, shape.ffn, shape.context, shape.vocab);
+      kImported, shape.layers, shape.hidden, shape.heads, shape.ffn, shape.context, shape.vocab);
   // An absolute path is no TOML value, so it is taken as the string that it is.
   std::vector<std::string> set;
   if (!tokenizer.empty()) set.push_back("data.tokenizer=" + tokenizer.string());
@@ -65,6 +68,11 @@ void save_tokenizer(const storage::Tokenizer& tokenizer, const fs::path& folder)
 }
 
 }  // namespace
+
+bool is_imported(const launch::Job& job) {
+  return job.job.name == kImported && job.data.sources.size() == 1 &&
+         job.data.sources[0].path == kImported;
+}
 
 fs::path settled(const fs::path& path) {
   const fs::path whole = fs::absolute(path).lexically_normal();

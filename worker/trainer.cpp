@@ -217,11 +217,11 @@ int Trainer::stop_early() {
 
 int Trainer::stop_nonfinite(const StepReport& step) {
   const std::string text = fmt::format(
-      "step {}: loss or gradient norm was not finite {} steps in a row, first seen on rank {}; the "
-      "weights are those of step {}. Lower optimizer.learning_rate or look at the data, then "
-      "continue "
-      "from the last checkpoint",
-      state_.step, kNonfiniteLimit, step.nonfinite_rank, state_.step - kNonfiniteLimit);
+      "step {}: loss or gradient norm was not finite {} steps in a row, first seen on rank {}; "
+      "updates with such numbers were left out. Lower optimizer.learning_rate or look at the data, "
+      "then continue from "
+      "the last checkpoint",
+      state_.step, kNonfiniteLimit, step.nonfinite_rank);
   event("failure", text);
   if (leads_) {
     progress_->finish();
@@ -246,8 +246,9 @@ int Trainer::loop() {
     ++state_.step;
     state_.nonfinite_in_a_row = step.applied ? 0 : state_.nonfinite_in_a_row + 1;
     if (!step.applied && leads_) {
-      progress_->note(fmt::format("step {} skipped: not finite on rank {} (loss {}, norm {})",
-                                  state_.step, step.nonfinite_rank, step.loss, step.grad_norm));
+      progress_->note(
+          fmt::format("step {}: update skipped, not finite on rank {} (loss {}, norm {})",
+                      state_.step, step.nonfinite_rank, step.loss, step.grad_norm));
     }
     const bool last = state_.step == job_.train.steps;
     if (last) task_->finish();

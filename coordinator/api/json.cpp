@@ -84,6 +84,28 @@ json::value artifact_value(const launch::Artifact& artifact, const JobView& view
   return out;
 }
 
+json::object sample_answer_object(const SampleAnswer& answer) {
+  json::object out;
+  out["step"] = answer.step;
+  out["answer"] = text_of(answer.text);
+  out["stopped"] = answer.stopped;
+  out["score"] = number(answer.score);
+  return out;
+}
+
+json::array samples_array(const StageView& stage) {
+  json::array samples;
+  samples.reserve(stage.samples.size());
+  for (const SampleView& sample : stage.samples) {
+    json::object out;
+    out["prompt"] = text_of(sample.prompt);
+    out["before"] = sample_answer_object(sample.before);
+    out["now"] = sample.now ? json::value(sample_answer_object(*sample.now)) : nullptr;
+    samples.push_back(std::move(out));
+  }
+  return samples;
+}
+
 json::object stage_object(const StageView& stage, const JobView& view, Detail detail) {
   const StageRow& row = stage.row;
   json::object out;
@@ -107,6 +129,7 @@ json::object stage_object(const StageView& stage, const JobView& view, Detail de
   if (detail == Detail::kList) return out;
   out["gates"] = gates_array(stage);
   if (stage.artifact) out["artifact"] = artifact_value(*stage.artifact, view);
+  if (!stage.samples.empty()) out["samples"] = samples_array(stage);
   json::array attempts;
   for (const AttemptRow& each : stage.attempts) attempts.push_back(attempt_object(each));
   out["attempts"] = std::move(attempts);

@@ -42,6 +42,8 @@ std::string name_cell(const FoundJob& job) {
   return job.daemon || folder == name ? name : fmt::format("{} ({})", name, folder);
 }
 
+std::string score_cell(const SampleAnswer& answer) { return fmt::format("{:.3f}", answer.score); }
+
 std::string attempts_table(const StageView& stage, double now, int width) {
   Table table({">ATTEMPT", "STATE", "OUTCOME", ">EXIT", "STARTED", ">LASTED", "REASON"});
   for (const AttemptRow& row : stage.attempts) {
@@ -63,6 +65,31 @@ std::string ranks_table(const StageView& stage, int width) {
                rank.connected ? format_duration(rank.silent_seconds) : "away"});
   }
   return table.text(width);
+}
+
+// Answers before and after the training. A prompt may be pages long, so that the table has a width
+// also where there is no terminal.
+std::string samples_table(const StageView& stage, int width) {
+  constexpr int kWidthOfFiles = 160;
+  std::int64_t step = -1;
+  for (const SampleView& row : stage.samples) {
+    if (row.now) step = std::max(step, row.now->step);
+  }
+  std::vector<std::string> headings = {"PROMPT", "ANSWER BEFORE", ">SCORE"};
+  if (step >= 0) {
+    headings = {"PROMPT", "ANSWER BEFORE", fmt::format("ANSWER AT STEP {}", step), ">SCORE BEFORE",
+                ">NOW"};
+  }
+  Table table(headings);
+  for (const SampleView& row : stage.samples) {
+    std::vector<std::string> cells = {row.prompt, row.before.text, score_cell(row.before)};
+    if (step >= 0) {
+      cells.insert(cells.begin() + 2, row.now ? row.now->text : dash());
+      cells.push_back(row.now ? score_cell(*row.now) : dash());
+    }
+    table.add(cells);
+  }
+  return table.text(width > 0 ? width : kWidthOfFiles);
 }
 
 std::string history_table(const JobView& view, int width) {
@@ -130,6 +157,7 @@ std::string stage_text(const StageView& stage, const JobView& view, double now, 
     if (p.seconds_left > 0.0) line("ETA", format_duration(std::round(p.seconds_left)));
   }
   if (stage.artifact) text += artifact_text(*stage.artifact, view);
+  if (!stage.samples.empty()) text += fmt::format("\n{}", samples_table(stage, width));
   if (!stage.attempts.empty()) text += fmt::format("\n{}", attempts_table(stage, now, width));
   if (!stage.ranks.empty()) text += fmt::format("\n{}", ranks_table(stage, width));
   return text;

@@ -2,6 +2,8 @@
 #include "coordinator/command/prepare.h"
 
 #include <filesystem>
+#include <set>
+#include <sstream>
 
 #include "cluster/base/config.h"
 #include "cluster/base/log.h"
@@ -27,10 +29,18 @@ std::string plain_path(const fs::path& path, const char* what) {
   return text;
 }
 
+// Says each line of `text` that no check before has said: stages may read the same files.
+void say_once(const std::string& text, std::set<std::string>& told) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (told.insert(line).second) log_line(line);
+  }
+}
+
 // Asks what needs data or storage to be judged. The worker's complaint is ours. `stage`: "" for a
 // file without stages.
 void check(const launch::Tools& tools, const JobSource& source, const std::string& stage,
-           const std::string& run_directory) {
+           const std::string& run_directory, std::set<std::string>& told) {
   std::vector<std::string> argv = {tools.worker, "--check", "--job", source.file};
   for (const std::string& each : source.overrides) argv.insert(argv.end(), {"--set", each});
   if (!stage.empty()) argv.insert(argv.end(), {"--stage", stage});
@@ -45,7 +55,7 @@ void check(const launch::Tools& tools, const JobSource& source, const std::strin
                          : fmt::format("exit code {}", run.exit_code),
          said.empty() ? "" : ": ", said);
   }
-  if (!said.empty()) log_line(said);
+  say_once(said, told);
 }
 
 }  // namespace
@@ -62,11 +72,13 @@ PreparedJob prepare_job(const JobSource& source, const launch::Tools& tools) {
   request.file_name = valid_utf8(source.file);
   request.working_directory = plain_path(here, "the working directory");
   request.run_directory = plain_path(fs::weakly_canonical(here / run), "the run directory");
+  std::set<std::string> told;
   for (const launch::Stage& stage : prepared.job.stages) {
     if (!prepared.job.staged) {
-      check(tools, source, "", request.run_directory);
+      check(tools, source, "", request.run_directory, told);
     } else {
-      check(tools, source, stage.name, (fs::path(request.run_directory) / stage.name).string());
+      check(tools, source, stage.name, (fs::path(request.run_directory) / stage.name).string(),
+            told);
     }
   }
   return prepared;

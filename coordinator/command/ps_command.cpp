@@ -13,6 +13,7 @@
 #include "coordinator/command/options.h"
 #include "coordinator/command/screen.h"
 #include "coordinator/command/view.h"
+#include "coordinator/supervisor/samples.h"
 
 namespace talaria::coordinator {
 namespace {
@@ -58,7 +59,8 @@ int ps(const Context& context, const LookOptions& options) {
 
 int show(const Context& context, const LookOptions& options) {
   const FoundJob job = find_job(context, options.state_directory, options.word);
-  const JobView view = job.look();
+  JobView view = job.look();
+  add_samples(view);
   if (options.json) {
     fmt::print("{}\n", to_json(view, Detail::kAll));
   } else {
@@ -98,8 +100,8 @@ void add_ps(CLI::App& app, const Context& context, int& exit_code) {
 
 void add_show(CLI::App& app, const Context& context, int& exit_code) {
   auto options = std::make_shared<LookOptions>();
-  CLI::App* command =
-      app.add_subcommand("show", "Tell all about a job: stages, attempts, ranks, history.");
+  CLI::App* command = app.add_subcommand(
+      "show", "Tell all about a job: stages, attempts, ranks, sample answers, history.");
   add_job_word(*command, options->word);
   add_state_option(*command, options->state_directory);
   add_json_flag(*command, options->json);

@@ -46,6 +46,20 @@ struct GateView {
   std::optional<bool> holds;
 };
 
+// An answer of a PPO job stage to one of its validation prompts.
+struct SampleAnswer {
+  std::int64_t step = 0;
+  std::string text;
+  bool stopped = false;  // by a stop token; else cut at the largest length
+  double score = 0.0;
+};
+
+struct SampleView {
+  std::string prompt;
+  SampleAnswer before;              // the first training
+  std::optional<SampleAnswer> now;  // of the newest evaluation; nothing before there is one
+};
+
 struct StageView {
   StageRow row;
   std::vector<AttemptRow> attempts;
@@ -53,6 +67,7 @@ struct StageView {
   std::vector<RankView> ranks;
   std::vector<GateView> gates;
   std::optional<launch::Artifact> artifact;  // what its folder hands on
+  std::vector<SampleView> samples;           // only after add_samples()
 };
 
 struct JobView {

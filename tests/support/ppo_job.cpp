@@ -14,23 +14,6 @@ namespace fs = std::filesystem;
 
 constexpr double kTimeout = 120;
 
-// Sums of two digits, as text, conversations, comparisons and prompts.
-void write_sums(const fs::path& folder) {
-  std::ofstream text(folder / "text.txt");
-  std::ofstream chat(folder / "chat.jsonl");
-  std::ofstream compare(folder / "compare.jsonl");
-  std::ofstream prompts(folder / "prompts.jsonl");
-  for (int i = 0; i < 400; ++i) {
-    const int a = i * 37 % 100;
-    const int b = i * 61 % 97;
-    text << fmt::format("{}+{}={}\n", a, b, a + b);
-    chat << fmt::format("{{\"prompt\":\"{}+{}=\",\"completion\":\"{}\"}}\n", a, b, a + b);
-    compare << fmt::format("{{\"prompt\":\"{}+{}=\",\"chosen\":\"{}\",\"rejected\":\"{}\"}}\n", a,
-                           b, a + b, a * 7 % 90 + i % 9);
-    prompts << fmt::format("{{\"prompt\":\"{}+{}=\",\"answer\":\"{}\"}}\n", a, b, a + b);
-  }
-}
-
 std::string job_text(const fs::path& folder, const std::string& kind, const std::string& file,
                      const std::string& train) {
   const std::string data = (folder / "data").string();
@@ -46,6 +29,22 @@ std::string job_text(const fs::path& folder, const std::string& kind, const std:
 }
 
 }  // namespace
+
+void write_sums(const fs::path& folder) {
+  std::ofstream text(folder / "text.txt");
+  std::ofstream chat(folder / "chat.jsonl");
+  std::ofstream compare(folder / "compare.jsonl");
+  std::ofstream prompts(folder / "prompts.jsonl");
+  for (int i = 0; i < 400; ++i) {
+    const int a = i * 37 % 100;
+    const int b = i * 61 % 97;
+    text << fmt::format("{}+{}={}\n", a, b, a + b);
+    chat << fmt::format("{{\"prompt\":\"{}+{}=\",\"completion\":\"{}\"}}\n", a, b, a + b);
+    compare << fmt::format("{{\"prompt\":\"{}+{}=\",\"chosen\":\"{}\",\"rejected\":\"{}\"}}\n", a,
+                           b, a + b, a * 7 % 90 + i % 9);
+    prompts << fmt::format("{{\"prompt\":\"{}+{}=\",\"answer\":\"{}\"}}\n", a, b, a + b);
+  }
+}
 
 const PpoJobOptions kSmallPpo = {
     .train = "steps = 6\nglobal_batch = 8\neval_every = 3\neval_samples = 3\n",

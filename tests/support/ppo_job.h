@@ -10,6 +10,10 @@
 
 namespace talaria::worker {
 
+// Sums of two digits: text.txt, and as conversations, comparisons and prompts with their answers
+// chat.jsonl, compare.jsonl and prompts.jsonl, 400 lines each. `folder` is there.
+void write_sums(const std::filesystem::path& folder);
+
 // What is added to the job's tables; see job_text() in ppo_job.cpp for what they hold anyway.
 struct PpoJobOptions {
   std::string train;  // [train] but for micro_batch and sequence_length

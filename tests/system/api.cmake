@@ -7,3 +7,6 @@ talaria_test(system_run SOURCES run_test.cpp DEPS talaria_test_jobs Boost::json 
 add_dependencies(system_run talaria talaria-launch talaria-worker)
 talaria_test(system_graph SOURCES graph_test.cpp DEPS talaria_test_jobs Boost::json LABELS system TIMEOUT 180)
 add_dependencies(system_graph talaria talaria-launch talaria-worker)
+talaria_test(system_chat_graph SOURCES chat_graph_test.cpp DEPS talaria_test_jobs Boost::json
+  LABELS system TIMEOUT 300)
+add_dependencies(system_chat_graph talaria talaria-launch talaria-worker)

@@ -170,6 +170,22 @@ TEST_F(HuggingFace, AnImportedModelWritesTheSameText) {
   EXPECT_TRUE(fs::exists(path("text-tokenizer/encoder.json")));
 }
 
+TEST_F(HuggingFace, AnImportedModelIsMeasuredOnTextThatIsNamed) {
+  done({"export", "run", "--out", "measured-hf"});
+  done({"import", "measured-hf", "--out", "measured"});
+  const std::string run = path("measured").string();
+  const ChildResult none = jobs_->tool({"eval", "perplexity", "--run-dir", run});
+  EXPECT_EQ(none.exit_code, 2) << none.output;
+  EXPECT_THAT(
+      none.output,
+      HasSubstr("measured/checkpoints/step-00000000: imported, so it has no validation data "
+                "of its own; name text with --data or --text\n"));
+  const ChildResult some =
+      jobs_->tool({"eval", "perplexity", "--run-dir", run, "--data",
+                   path("data/headers.tok").string(), "--limit", "4", "--json"});
+  EXPECT_EQ(some.exit_code, 0) << some.output;
+}
+
 TEST_F(HuggingFace, PyTorchComputesWhatWeExport) {
   TALARIA_NEEDS_TORCH;
   const fs::path dir = jobs_->checkpoints("run").back();

@@ -3,6 +3,7 @@
 // anywhere ends with those of the undisturbed one. Frozen models are what they were, or refused.
 #include <csignal>
 #include <fstream>
+#include <sstream>
 
 #include <boost/json.hpp>
 #include <fmt/core.h>
@@ -130,6 +131,11 @@ TEST_F(Ppo, TheJobUsesWhatItIsToldTo) {
   EXPECT_THAT(samples, HasSubstr("\"step\":0"));
   EXPECT_THAT(samples, HasSubstr("\"step\":3"));
   EXPECT_THAT(samples, HasSubstr("\"step\":6"));
+  // Any tokens may be sampled, also parts of characters; each line is JSON.
+  std::istringstream lines(samples);
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_TRUE(boost::json::parse(line).at("response").is_string());
+  }
 }
 
 TEST_F(Ppo, EveryLayoutGivesTheSameBits) {
@@ -240,6 +246,20 @@ TEST_F(Ppo, ALargeStepEndsTheUpdatesOfAnIteration) {
   EXPECT_EQ(manifest.at("meta").at("optimizer").at("updates").to_number<int>(), 4);
   EXPECT_EQ(manifest.at("meta").at("task").at("value_updates").to_number<int>(), 4);
   EXPECT_NE(jobs().loss_bits("early").at(1), jobs().loss_bits("undisturbed").at(1));
+}
+
+TEST_F(Ppo, UpdatesThatAreNotFiniteAreLeftOutAndEarlierOnesStand) {
+  RunPlan wild = plan(1, 1, 2);
+  wild.set = {"ppo.value_learning_rate=1000", "optimizer.weight_decay=1000", "checkpoint.every=1",
+              "checkpoint.keep=10"};
+  const ChildResult result = jobs().run("wild", wild, kTimeout);
+  EXPECT_EQ(result.exit_code, 1) << result.output;
+  // The policy has learned from minibatches of the first of them.
+  EXPECT_THAT(result.output, HasSubstr("step 1: update skipped, not finite on rank "));
+  EXPECT_THAT(result.output, HasSubstr("step 3: loss or gradient norm was not finite 3 steps in a "
+                                       "row, first seen on rank "));
+  EXPECT_THAT(result.output, HasSubstr("; updates with such numbers were left out. Lower "));
+  EXPECT_GT(number("wild", "policy/approxkl_avg", 1), 0.0);
 }
 
 TEST_F(Ppo, FrozenWeightsThatChangedAreRefused) {

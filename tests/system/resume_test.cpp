@@ -6,6 +6,7 @@
 #include <random>
 
 #include <fmt/core.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -17,6 +18,8 @@ namespace talaria::worker {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
 
 constexpr double kTimeout = 120;
 constexpr std::int64_t kSteps = 60;
@@ -201,6 +204,21 @@ TEST_F(Resume, ACompleteRunSaysSoAndMoreStepsContinueIt) {
   plan.set[3] = "optimizer.decay_steps=60";
   ASSERT_EQ(jobs().run("complete", plan, kTimeout).exit_code, 0);
   EXPECT_EQ(jobs().weights_hash("complete"), jobs().weights_hash("undisturbed"));
+}
+
+TEST_F(Resume, ThreeStepsInARowThatAreNotFiniteEndTheRun) {
+  RunPlan plan;
+  plan.layout = {1, 1, 2};
+  plan.set = {"train.steps=20", "optimizer.learning_rate=1000", "optimizer.weight_decay=1000"};
+  const ChildResult result = jobs().run("nonfinite", plan, kTimeout);
+  EXPECT_EQ(result.exit_code, 1) << result.output;
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr(": update skipped, not finite on rank "),
+                    HasSubstr(" was not finite 3 steps in a row, first seen on rank "),
+                    HasSubstr("; updates with such numbers were left out. Lower "
+                              "optimizer.learning_rate or look at the data, then continue from the "
+                              "last checkpoint")));
+  EXPECT_LT(jobs().loss_bits("nonfinite").size(), 20U);
 }
 
 TEST_F(Resume, AFullDiskFailsTheSaveNamesTheRemedyAndLeavesTheOlderCheckpoints) {

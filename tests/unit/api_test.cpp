@@ -114,6 +114,28 @@ TEST(ApiJson, WeightsOfTheJobsOwnStagesAreNamedByThem) {
   EXPECT_THAT(to_json(view, Detail::kAll), HasSubstr("\"stage\":\"quick\""));
 }
 
+TEST(ApiJson, SampleAnswersAreToldWhereTheyWereRead) {
+  JobView view = full_view();
+  EXPECT_THAT(to_json(view, Detail::kAll), Not(HasSubstr("\"samples\"")));
+  std::vector<SampleView>& samples = view.stages[0].samples;
+  samples.resize(2);
+  samples[0].prompt = "1+1=";
+  samples[0].before.text = "\xff";
+  samples[0].before.score = -0.5;
+  samples[1].prompt = "1+2=";
+  samples[1].now.emplace();
+  samples[1].now->step = 20;
+  samples[1].now->text = "3";
+  samples[1].now->stopped = true;
+  samples[1].now->score = 1.0;
+  const std::string text = to_json(view, Detail::kAll);
+  EXPECT_THAT(text, HasSubstr(R"("samples":[{"prompt":"1+1=","before":{"step":0,"answer":")"
+                              "\xEF\xBF\xBD"
+                              R"(","stopped":false,"score":-5E-1},"now":null},)"));
+  EXPECT_THAT(text, HasSubstr(R"("now":{"step":20,"answer":"3","stopped":true,"score":1E0}}])"));
+  EXPECT_EQ(parse_job_view(text).stages.size(), view.stages.size());
+}
+
 TEST(ApiJson, AListLeavesDetailsOut) {
   const std::string text = to_json(std::vector<JobView>{full_view()});
   EXPECT_THAT(text, Not(HasSubstr("transitions")));

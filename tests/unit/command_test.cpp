@@ -227,5 +227,35 @@ TEST(Listing, AStagesGatesAndWhatItHandsOn) {
   }
 }
 
+TEST(Listing, SampleAnswersBeforeAndNow) {
+  JobView view = fake_job("line", 1001, 1000.0);
+  StageView& stage = view.stages[0];
+  stage.samples = {{"evil\x1b[2J\n", {0, "a\tb", true, -1.23456}, std::nullopt},
+                   {"12+34=", {0, "9", false, 0.0}, std::nullopt}};
+  const std::string early = job_text(view, "running", 1060.0, 0);
+  EXPECT_THAT(early, HasSubstr("\nPROMPT         ANSWER BEFORE   SCORE\n"
+                               "evil\\x1b[2J\\n  a\\tb           -1.235\n"
+                               "12+34=         9               0.000\n"));
+  EXPECT_THAT(early, Not(HasSubstr("\x1b")));
+  EXPECT_THAT(early, Not(HasSubstr("ANSWER AT")));
+
+  stage.samples[1].now = {20, "46", true, 1.0};
+  EXPECT_THAT(job_text(view, "running", 1060.0, 0),
+              HasSubstr("\nPROMPT         ANSWER BEFORE  ANSWER AT STEP 20  SCORE BEFORE    NOW\n"
+                        "evil\\x1b[2J\\n  a\\tb           -                        -1.235      -\n"
+                        "12+34=         9              46                        0.000  1.000\n"));
+
+  // Cut where the terminal ends, and where there is none, too.
+  stage.samples[1].now->text = std::string(5000, 'x');
+  for (const int width : {60, 100, 0}) {
+    const std::string text = job_text(view, "running", 1060.0, width);
+    const std::size_t begin = text.find("\n12+34=") + 1;
+    ASSERT_NE(begin, 0U);
+    const std::string row = text.substr(begin, text.find('\n', begin) - begin);
+    EXPECT_EQ(row.size(), static_cast<std::size_t>(width > 0 ? width : 160)) << row;
+    EXPECT_THAT(row, HasSubstr("x~ "));
+  }
+}
+
 }  // namespace
 }  // namespace talaria::coordinator

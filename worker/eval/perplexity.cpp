@@ -15,6 +15,7 @@
 #include "storage/text/token_file.h"
 #include "worker/eval/report.h"
 #include "worker/exchange.h"
+#include "worker/hugging_face.h"
 #include "worker/samples.h"
 
 namespace talaria::worker {
@@ -43,6 +44,11 @@ Source validation_source(const InferenceModel& model, const PerplexityOptions& o
     fail_usage(
         "{}: its job has no data.sources, so no validation part; name text with --data or --text",
         model.checkpoint().string());
+  }
+  if (is_imported(job)) {
+    fail_usage(
+        "{}: imported, so it has no validation data of its own; name text with --data or --text",
+        one_line(model.checkpoint().string()));
   }
   if (options.stride > 0) {
     fail_usage("--stride: the windows of the validation part are fixed; give --data or --text too");

@@ -9,6 +9,7 @@
 
 #include "cluster/base/clock.h"
 #include "cluster/base/file.h"
+#include "cluster/base/text.h"
 #include "model/rl/ema.h"
 #include "model/rl/kl_controller.h"
 #include "storage/checkpoint/crash_point.h"
@@ -273,7 +274,8 @@ void PpoTask::write_samples(std::int64_t step, const std::vector<Episode>& episo
     json::object line;
     line["step"] = step;
     line["prompt"] = rollout_.prompt_of(episodes[e], false).text;
-    line["response"] = rollout_.words(episodes[e]);
+    // Tokens may be parts of characters.
+    line["response"] = valid_utf8(rollout_.words(episodes[e]));
     line["stopped"] = episodes[e].stopped;
     line["score"] = scores.total[e];
     append_line(resources_->run_path / "samples.jsonl", json::serialize(line));
