@@ -33,6 +33,8 @@ function(talaria_test name)
   endif()
   add_executable(${name} ${A_SOURCES})
   target_link_libraries(${name} PRIVATE talaria_flags ${A_DEPS} GTest::gmock GTest::gtest_main)
+  # What is tested is optimised; its tests need not be, and build in three quarters of the time.
+  target_compile_options(${name} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
   target_compile_definitions(${name} PRIVATE TALARIA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" TALARIA_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
   set(places 1)
   foreach(label ranks layouts system)
