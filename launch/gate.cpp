@@ -121,7 +121,7 @@ std::string measured(const Gate& gate, double value) {
 
 const Names& stage_metrics(std::string_view kind) {
   static const Names pretrain = with_common({"validation_bits_per_byte"});
-  static const Names sft = with_common({"mix_loss", "trained_tokens"});
+  static const Names sft = with_common({"mix_loss", "trained_tokens", "validation_reward"});
   static const Names reward =
       with_common({"accuracy", "margin", "calibration_error", "training_accuracy"});
   static const Names ppo = ppo_metrics();
@@ -130,7 +130,7 @@ const Names& stage_metrics(std::string_view kind) {
 
 const Names& key_metrics(std::string_view kind) {
   static const Names pretrain = {"loss", "validation_loss", "validation_bits_per_byte"};
-  static const Names sft = {"loss", "validation_loss"};
+  static const Names sft = {"loss", "validation_loss", "validation_reward"};
   static const Names reward = {"accuracy", "margin", "calibration_error", "validation_loss"};
   static const Names ppo = {"objective/scores", "objective/kl", "response/length",
                             "val/explained_variance"};

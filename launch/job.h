@@ -75,7 +75,7 @@ struct DataSection {
 struct StartSection {
   std::string weights;    // of the model that is trained
   std::string reference;  // ppo: what the policy is held to; default: weights
-  std::string reward;     // ppo: the reward model
+  std::string reward;     // ppo, sft: the reward model
   std::string value;      // ppo: the value network; default: reward, else weights
 };
 

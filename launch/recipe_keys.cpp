@@ -61,10 +61,12 @@ void add_rollout(std::vector<JobKey>& keys) {
                                        "episodes an iteration (a step) draws", "train.global_batch",
                                        "a multiple of train.global_batch")));
   keys.push_back(
-      only({"ppo"}, integer("ppo.response_tokens", {1, kMostInt}, FIELD(ppo.response_tokens),
-                            "longest response", "", "less than train.sequence_length")));
-  keys.push_back(only({"ppo"}, integer("ppo.slots", {1, 1 << 16}, FIELD(ppo.slots),
-                                       "sequences that a replica decodes at once")));
+      only({"sft", "ppo"},
+           integer("ppo.response_tokens", {1, kMostInt}, FIELD(ppo.response_tokens),
+                   "longest response; with sft the longest answer that start.reward judges", "",
+                   "less than train.sequence_length and model.context")));
+  keys.push_back(only({"sft", "ppo"}, integer("ppo.slots", {1, 1 << 16}, FIELD(ppo.slots),
+                                              "sequences that a replica decodes at once")));
   keys.push_back(only({"ppo"}, real("ppo.temperature", {0.0, 100.0, true, false},
                                     FIELD(ppo.temperature), "of sampling")));
   keys.push_back(only({"ppo"}, integer("ppo.top_k", {0, kMostInt}, FIELD(ppo.top_k),
@@ -108,9 +110,10 @@ void add_update(std::vector<JobKey>& keys) {
   keys.push_back(only({"ppo"}, real("ppo.ema", {0.0, 1.0, false, true}, FIELD(ppo.ema),
                                     "decay of the averaged weights that the run hands on; 0: "
                                     "none (InstructGPT: 0.992)")));
-  keys.push_back(only({"ppo"}, boolean("ppo.offload", FIELD(ppo.offload),
-                                       "reference and reward model are in memory only while they "
-                                       "score")));
+  keys.push_back(
+      only({"sft", "ppo"}, boolean("ppo.offload", FIELD(ppo.offload),
+                                   "reference and reward model are in memory only while they "
+                                   "score")));
 }
 
 }  // namespace
@@ -122,8 +125,12 @@ void add_start(std::vector<JobKey>& keys) {
   keys.push_back(
       only({"ppo"}, text("start.reference", FIELD(start.reference),
                          "the model that the policy is held to", "start.weights", kWeightsRule)));
-  keys.push_back(only(
-      {"ppo"}, text("start.reward", FIELD(start.reward), "the reward model", "", kWeightsRule)));
+  keys.push_back(
+      only({"sft", "ppo"},
+           text("start.reward", FIELD(start.reward),
+                "the reward model; with sft it judges answers to validation prompts, and select = "
+                "\"best\" goes by its scores",
+                "", kWeightsRule)));
   keys.push_back(only({"ppo"}, text("start.value", FIELD(start.value), "the value network",
                                     "start.reward, else start.weights", kWeightsRule)));
 }

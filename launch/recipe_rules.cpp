@@ -58,6 +58,35 @@ void settle_mix(const JobReader& reader, const Job& job) {
   }
 }
 
+// Prompt and response share a row and the positions of the model.
+void check_response_tokens(const JobReader& reader, const Job& job) {
+  const std::int64_t room = std::min(job.train.sequence_length, job.model.context);
+  if (job.ppo.response_tokens < room) return;
+  reader.refuse("ppo.response_tokens",
+                fmt::format("found {}; allowed: an integer from 1 to {} (less than "
+                            "train.sequence_length and model.context, which prompt and response "
+                            "share)",
+                            job.ppo.response_tokens, room - 1));
+}
+
+void settle_sft(const JobReader& reader, const Job& job) {
+  if (job.start.reward.empty()) {
+    for (const char* key : {"ppo.response_tokens", "ppo.slots", "ppo.offload"}) {
+      if (!reader.given(key)) continue;
+      reader.refuse(key,
+                    "found in a job of kind \"sft\" without start.reward; allowed: beside a reward "
+                    "model that judges answers");
+    }
+    return;
+  }
+  if (job.data.validation == 0.0) {
+    reader.refuse("start.reward",
+                  "found with data.validation = 0; allowed with kind \"sft\": with lines kept for "
+                  "validation, whose prompts are answered");
+  }
+  check_response_tokens(reader, job);
+}
+
 void settle_reward(const JobReader& reader, const Job& job) {
   if (job.reward.demonstrations.empty() || job.checkpoint.select != "best") return;
   reader.refuse(
@@ -100,12 +129,7 @@ void settle_ppo(const JobReader& reader, Job& job) {
                               "compares two passes over the same network)",
                               job.train.dropout));
   }
-  if (ppo.response_tokens >= job.train.sequence_length) {
-    reader.refuse("ppo.response_tokens",
-                  fmt::format("found {}; allowed: an integer from 1 to {} (less than "
-                              "train.sequence_length, which prompt and response share)",
-                              ppo.response_tokens, job.train.sequence_length - 1));
-  }
+  check_response_tokens(reader, job);
   if (!reader.given("ppo.rollout_batch")) ppo.rollout_batch = job.train.global_batch;
   if (ppo.rollout_batch % job.train.global_batch != 0) {
     reader.refuse("ppo.rollout_batch",
@@ -135,6 +159,7 @@ void settle_recipe(const JobReader& reader, Job& job) {
   if (job.job.kind == "pretrain") return;
   settle_files(reader, job);
   settle_mix(reader, job);
+  if (job.job.kind == "sft") settle_sft(reader, job);
   if (job.job.kind == "reward") settle_reward(reader, job);
   if (job.job.kind == "ppo") settle_ppo(reader, job);
 }

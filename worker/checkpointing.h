@@ -21,7 +21,7 @@ struct TrainingState {
   std::int64_t updates = 0;  // of the optimizer; less than step when steps were skipped
   int nonfinite_in_a_row = 0;
   std::int64_t best_step = -1;  // of the saved checkpoint with the best evaluation; -1: none
-  double best_loss = 0.0;       // of that evaluation
+  double best_loss = 0.0;       // Evaluation::judged() of that evaluation
   std::string task = "{}";      // Task::state()
   std::vector<launch::Origin> origins;  // what the run began with
   std::string data_fingerprint;

@@ -34,7 +34,8 @@ model::StageSetup make_setup(const launch::Job& job, const parallel::Coordinate&
 std::int64_t max_message_bytes(const launch::Job& job) {
   const std::int64_t activation = job.train.micro_batch * job.train.sequence_length *
                                   job.model.hidden * static_cast<std::int64_t>(sizeof(float));
-  if (job.job.kind != "ppo") return activation;
+  const bool generates = job.job.kind == "ppo" || !job.start.reward.empty();
+  if (!generates) return activation;
   return std::max(activation, model::Generator::max_message_bytes(job.model));
 }
 

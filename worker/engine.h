@@ -29,7 +29,7 @@ struct Groups {
   std::unique_ptr<parallel::Communicator> data;
 };
 
-// The largest message that any of the groups sends: an activation of one micro-batch, in bytes.
+// The largest message of any of the groups in bytes: of an activation, or of what is generated.
 std::int64_t max_message_bytes(const launch::Job& job);
 
 struct StepReport {

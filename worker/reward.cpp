@@ -123,7 +123,7 @@ std::optional<Evaluation> RewardTask::evaluate() {
     counter.add(comparisons_of(packed_row(units(row), validation_), units(row), validation_),
                 std::span(values[0]).subspan(static_cast<std::size_t>(row) * t, t));
   }
-  return Evaluation{counter.loss(), counter.metrics()};
+  return Evaluation{counter.loss(), counter.metrics(), std::nullopt};
 }
 
 void RewardTask::finish() {

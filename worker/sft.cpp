@@ -48,6 +48,7 @@ SftTask::SftTask(const launch::Job& job, bool leads) : job_(job), tokenizer_(ope
     const auto most = static_cast<std::size_t>(job.train.eval_samples);
     if (validation_rows_.size() > most) validation_rows_.resize(most);
   }
+  if (!job.start.reward.empty()) reward_.emplace(job, *tokenizer_, validation_, leads);
   fingerprint_ = files_fingerprint(job, job.data.files, *tokenizer_);
   if (job.mix.rows > 0) {
     mix_.emplace(open_dataset(job));
@@ -63,6 +64,7 @@ SftTask::SftTask(const launch::Job& job, bool leads) : job_(job), tokenizer_(ope
 void SftTask::build(const TaskResources& resources) {
   engine_ = std::make_unique<Engine>(job_, resources.rank, resources.groups, resources.pool);
   load_start("weights", job_.start.weights, StartUse::kTrained, resources, *engine_);
+  if (reward_) reward_->open(resources);
 }
 
 storage::Row SftTask::packed_row(std::span<const std::int32_t> units,
@@ -140,7 +142,14 @@ std::optional<Evaluation> SftTask::evaluate() {
       tokens += trained_tokens_of(validation_[static_cast<std::size_t>(unit)]);
     }
   }
-  return Evaluation{sum / static_cast<double>(tokens), {}};
+  Evaluation found;
+  found.loss = sum / static_cast<double>(tokens);
+  if (reward_) {
+    const double reward = reward_->measure(*engine_);
+    found.metrics["validation_reward"] = reward;
+    found.objective = -reward;
+  }
+  return found;
 }
 
 void SftTask::check_unchanged() const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Supervised fine-tuning: next-token loss on the assistant's tokens of conversations, several of
-// which share a row, and where the job says so rows of pretraining text beside them.
+// which share a row, and where the job says so rows of pretraining text beside them. A reward
+// model may judge its answers.
 #pragma once
 
 #include <memory>
@@ -9,6 +10,7 @@
 #include "worker/chat_data.h"
 #include "worker/row_layout.h"
 #include "worker/task.h"
+#include "worker/validation_reward.h"
 
 namespace talaria::worker {
 
@@ -39,6 +41,7 @@ class SftTask final : public Task {
   std::vector<storage::Conversation> validation_;
   std::optional<storage::PackedRows> rows_;
   std::vector<std::vector<std::int32_t>> validation_rows_;
+  std::optional<ValidationReward> reward_;  // with start.reward
   std::optional<storage::Dataset> mix_;
   std::string fingerprint_;
   std::unique_ptr<Engine> engine_;

@@ -22,8 +22,12 @@ using launch::Origin;
 
 // What an evaluation found, the same on all ranks.
 struct Evaluation {
-  double loss = 0.0;                      // what checkpoint.select = "best" makes small
+  double loss = 0.0;                      // validation_loss in metrics.jsonl
   std::map<std::string, double> metrics;  // further numbers, by their names in metrics.jsonl
+  std::optional<double> objective;        // where it is not the loss that shall become small
+
+  // What checkpoint.select = "best" makes small.
+  double judged() const { return objective.value_or(loss); }
 };
 
 // One of the models that a task trains or keeps, and the prefix of its groups in a checkpoint: ""

@@ -154,11 +154,11 @@ void Trainer::save(const std::optional<Evaluation>& evaluation) {
   state_.updates = task_->models().front().engine->optimizer().updates();
   state_.task = task_->state();
   const bool best = job_.checkpoint.select == "best" && evaluation &&
-                    std::isfinite(evaluation->loss) &&
-                    (state_.best_step < 0 || evaluation->loss < state_.best_loss);
+                    std::isfinite(evaluation->judged()) &&
+                    (state_.best_step < 0 || evaluation->judged() < state_.best_loss);
   if (best) {
     state_.best_step = state_.step;
-    state_.best_loss = evaluation->loss;
+    state_.best_loss = evaluation->judged();
   }
   const fs::path path = save_checkpoint(*task_, *groups_.world, job_, state_,
                                         start_.run_path / "checkpoints", start_.attempt, *pool_);

@@ -12,7 +12,7 @@
 
 #include "parallel/communicator.h"
 #include "tests/support/chat_fixtures.h"
-#include "worker/checkpointing.h"
+#include "tests/unit/reward_model.h"
 #include "worker/exchange.h"
 #include "worker/ppo/scorer.h"
 #include "worker/start.h"
@@ -68,29 +68,15 @@ class PpoParts : public testing::Test {
     Episode episode;
     episode.line = line;
     episode.prompt = rollout.training()[static_cast<std::size_t>(line)].ids;
-    episode.response = test::bytes_as_ids(words);
-    if (stopped) episode.response.push_back(test::kTinyEndOfText);
+    episode.response = talaria::test::bytes_as_ids(words);
+    if (stopped) episode.response.push_back(talaria::test::kTinyEndOfText);
     episode.stopped = stopped;
     return episode;
   }
 
-  // A reward model whose every number is `bias`, or, without one, that of its first weights.
   std::string reward_model(const launch::Job& job, std::optional<float> bias) {
-    Engine engine(job, 0, groups_, pool_, {.head = model::HeadKind::kScalar});
-    for (parallel::NamedBox& box : engine.stage().parameters().weight_boxes()) {
-      if (bias && box.tensor == "value_head.bias") *box.data = *bias;
-      if (bias && box.tensor == "value_head.weight") std::fill_n(box.data, job.model.hidden, 0.0F);
-    }
-    TrainingState state;
-    const model::GptConfig& shape = job.model;
-    state.job_toml = fmt::format(
-        "[job]\nname = \"rm\"\n[model]\nlayers = {}\nhidden = {}\nheads = {}\nffn = {}\ncontext = "
-        "{}\n"
-        "vocab = {}\n[data]\nsources = [{{ path = \"x\" }}]\n[train]\nsteps = 1\n",
-        shape.layers, shape.hidden, shape.heads, shape.ffn, shape.context, shape.vocab);
     const fs::path root = folder_ / fmt::format("reward-{}", ++reward_models_);
-    return save_weights({"param", engine.stage().parameters().weight_boxes()}, job, state, root)
-        .string();
+    return worker::test::save_reward_model(job, groups_, pool_, root, bias);
   }
 
   fs::path folder_;
@@ -98,7 +84,7 @@ class PpoParts : public testing::Test {
   ThreadPool pool_{1};
   Reporter reporter_;
   std::vector<Origin> origins_;
-  storage::Tokenizer tokenizer_ = test::tiny_tokenizer();
+  storage::Tokenizer tokenizer_ = talaria::test::tiny_tokenizer();
   int reward_models_ = 0;
 };
 

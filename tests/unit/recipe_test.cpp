@@ -241,6 +241,57 @@ TEST(Recipe, WhatDoesNotFitIsRefusedInOneLine) {
               HasSubstr("train.sequence_length: found 97; allowed: an integer from 1 to 96"));
 }
 
+TEST(Recipe, ARewardModelMayJudgeFineTuning) {
+  const std::string sft = R"([job]
+name = "tuned"
+kind = "sft"
+[model]
+layers = 2
+hidden = 64
+heads = 4
+context = 96
+vocab = 300
+[data]
+tokenizer = "tok"
+files = ["chat.jsonl"]
+[train]
+steps = 10
+sequence_length = 128
+)";
+  const Job job = parse(sft + "[start]\nreward = 'runs/rm'\n[ppo]\nresponse_tokens = 95\n");
+  EXPECT_EQ(job.start.reward, "runs/rm");
+  EXPECT_EQ(job.ppo.response_tokens, 95);
+  EXPECT_EQ(parse(job.effective_toml).ppo.response_tokens, 95);
+  EXPECT_THAT(complaint(sft, {"start.reward=rm", "ppo.response_tokens=96"}),
+              HasSubstr("ppo.response_tokens: found 96; allowed: an integer from 1 to 95 (less "
+                        "than train.sequence_length and model.context"));
+  EXPECT_THAT(complaint(sft, {"start.reward=rm", "data.validation=0"}),
+              HasSubstr("start.reward: found with data.validation = 0; allowed with kind "
+                        "\"sft\": with lines kept for validation"));
+  for (const char* key : {"ppo.response_tokens=9", "ppo.slots=2", "ppo.offload=true"}) {
+    EXPECT_THAT(complaint(sft, {key}),
+                HasSubstr("found in a job of kind \"sft\" without start.reward; allowed: beside"));
+  }
+  EXPECT_THAT(complaint(sft, {"start.reward=rm", "ppo.temperature=2"}),
+              HasSubstr("ppo.temperature: found in a job of kind \"sft\"; allowed: with kind "
+                        "\"ppo\" only"));
+  EXPECT_THAT(complaint(kReward, {"start.reward=rm"}),
+              HasSubstr("start.reward: found in a job of kind \"reward\"; allowed: with kind "
+                        "\"sft\" or \"ppo\" only"));
+  EXPECT_EQ(complaint(sft, {"start.reward=rm", "start.reward="}), "");
+  Job other = job;
+  other.start.reward = "runs/other";
+  EXPECT_THROW(check_continuation(job, other), UsageError);
+  other = job;
+  other.ppo.response_tokens = 9;
+  EXPECT_THROW(check_continuation(job, other), UsageError);
+  other = job;
+  other.ppo.slots = 9;
+  other.ppo.offload = true;
+  other.checkpoint.select = "best";
+  EXPECT_NO_THROW(check_continuation(job, other));
+}
+
 // Indented blocks that begin with [job].
 TEST(Recipe, TheJobFilesOfThePageAboutThemAreGood) {
   std::istringstream page(read_file(TALARIA_SOURCE_DIR "/docs/recipes.md"));

@@ -11,9 +11,11 @@
 
 #include "storage/text/prepare.h"
 #include "tests/unit/one_rank.h"
+#include "tests/unit/reward_model.h"
 #include "worker/chat_data.h"
 #include "worker/exchange.h"
 #include "worker/forward_pass.h"
+#include "worker/start.h"
 
 namespace talaria::worker {
 namespace {
@@ -142,6 +144,99 @@ TEST(SftTask, TheMixIsTrainedByItsCoefficientAndToldApart) {
   EXPECT_EQ(nothing.metrics.count("mix_loss"), 0U);
   EXPECT_NEAR(mixed.metrics.at("mix_loss"), std::log(257.0), 0.2);
   EXPECT_GT(mixed.grad_norm, 1.5 * plain.grad_norm);
+}
+
+// A job of fine-tuning with a reward model whose every number is `bias`, or that of its first
+// weights.
+launch::Job judged_job(const test::ScratchFolder& folder, std::vector<std::string> set,
+                       std::optional<float> bias = std::nullopt) {
+  const std::string file = folder.write("chat.jsonl", test::conversation_lines(60));
+  test::OneRank rank;
+  const std::string reward = test::save_reward_model(folder.job("sft", file), rank.groups(),
+                                                     rank.pool(), folder.path() / "reward", bias);
+  set.push_back(fmt::format("start.reward={}", reward));
+  return folder.job("sft", file, set);
+}
+
+// The job's validation prompts, read as prompts.
+std::vector<storage::PromptLine> validation_prompts(const launch::Job& job) {
+  storage::ChatCounts counts;
+  return split_units(storage::read_prompts({job.data.files.front()}, open_tokenizer(job),
+                                           chat_options(job, 0, false), counts),
+                     job.data.validation)
+      .validation;
+}
+
+TEST(SftTask, AnswersToValidationPromptsAreScoredAtTheirLastToken) {
+  const test::ScratchFolder folder("judged");
+  const launch::Job job = judged_job(folder, {"ppo.response_tokens=5", "train.eval_samples=4"});
+  Built built(job, folder.path() / "run");
+  for (int step = 0; step < 3; ++step) built.task->step(step, false);
+  const Evaluation found = *built.task->evaluate();
+
+  Groups& groups = built.rank.groups();
+  Engine reward(job, 0, groups, built.rank.pool(), {.head = model::HeadKind::kScalar});
+  read_start(job.start.reward, reward);
+  model::Generator generator(built.engine().stage(), *groups.tensor, *groups.pipeline, 1, 48);
+  model::GenerationOptions options;
+  options.sampler.temperature = 0.0;
+  options.max_tokens = 5;
+  options.stop_ids = {talaria::test::kTinyEndOfText};
+  const std::vector<storage::PromptLine> prompts = validation_prompts(job);
+  ASSERT_GT(prompts.size(), 4U);
+  double sum = 0.0;
+  for (std::size_t i = 0; i < 4; ++i) {
+    std::vector<std::int32_t> ids = prompts[i].ids;
+    const model::Prompt prompt = {ids, 0};
+    const auto answer = generator.generate({&prompt, 1}, options).front().ids;
+    ids.insert(ids.end(), answer.begin(), answer.end());
+    const std::size_t last = ids.size() - 1;
+    model::Batch batch;
+    batch.length = job.train.sequence_length;
+    ids.resize(static_cast<std::size_t>(batch.length), 7);
+    batch.inputs = batch.targets = ids;
+    for (std::size_t at = 0; at < ids.size(); ++at) {
+      batch.starts.push_back(at > last ? static_cast<std::int32_t>(at) : 0);
+    }
+    batch.weights.assign(ids.size(), 0.0F);
+    reward.evaluate(batch);
+    sum += static_cast<double>(reward.stage().token_values()[last]);
+  }
+  EXPECT_DOUBLE_EQ(found.metrics.at("validation_reward"), sum / 4.0);
+  EXPECT_EQ(found.judged(), -found.metrics.at("validation_reward"));
+  EXPECT_NE(found.judged(), found.loss);
+  ASSERT_EQ(built.rank.origins.size(), 1U);
+  EXPECT_EQ(built.rank.origins[0].role, "reward");
+}
+
+TEST(SftTask, PromptsThatLeaveNoRoomForAnAnswerAreSkippedAndCounted) {
+  const test::ScratchFolder folder("room");
+  const launch::Job job = judged_job(folder, {"ppo.response_tokens=38", "train.eval_samples=1000"});
+  std::size_t fit = 0;
+  const std::vector<storage::PromptLine> prompts = validation_prompts(job);
+  for (const storage::PromptLine& each : prompts) fit += each.ids.size() + 38 <= 48 ? 1 : 0;
+  ASSERT_GT(fit, 0U);
+  ASSERT_LT(fit, prompts.size());
+  testing::internal::CaptureStderr();
+  make_task(job, true);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr(fmt::format("{} validation prompts for start.reward; skipped {} too long",
+                                    fit, prompts.size() - fit)));
+  EXPECT_THAT(complaint(folder.job("sft", job.data.files.front(),
+                                   {"start.reward=x", "ppo.response_tokens=47"})),
+              HasSubstr("no validation prompt can be answered"));
+  EXPECT_THAT(complaint(folder.job("sft", job.data.files.front(),
+                                   {"start.reward=x", "data.validation=1e-9"})),
+              HasSubstr("start.reward: no line is kept for validation"));
+}
+
+TEST(SftTask, AScoreThatIsNoNumberIsNeverTheBest) {
+  const test::ScratchFolder folder("nan");
+  Built built(judged_job(folder, {"ppo.response_tokens=5"}, std::nanf("")), folder.path() / "run");
+  const Evaluation found = *built.task->evaluate();
+  EXPECT_TRUE(std::isfinite(found.loss));
+  EXPECT_TRUE(std::isnan(found.metrics.at("validation_reward")));
+  EXPECT_FALSE(std::isfinite(found.judged()));
 }
 
 TEST(RewardTask, DemonstrationsEndWithMeanRewardZero) {

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 #include "model/rl/advantages.h"
 #include "model/rl/ppo_loss.h"

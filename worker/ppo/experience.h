@@ -5,14 +5,29 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "launch/job.h"
-#include "worker/ppo/episode.h"
+#include "worker/episode.h"
 
 namespace talaria::worker {
+
+// What is known of an episode when the updates begin; an element a token of the response, in f64.
+struct Experience {
+  Episode episode;
+  double score = 0.0;  // of the whole response
+  // What it is made of, before weights and limits; nothing where the job has no such source.
+  std::optional<double> model_score;
+  std::optional<double> rule_score;
+  std::vector<double> logprobs;   // of the policy that sampled, by the training pass
+  std::vector<double> reference;  // of the reference
+  std::vector<double> values;     // before the updates
+  std::vector<double> advantages;
+  std::vector<double> returns;
+};
 
 // Fills advantages and returns of all from logprobs, reference, values and score, with `beta` the
 // coefficient of the KL penalty.

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "model/objective.h"
-#include "worker/ppo/episode.h"
+#include "worker/ppo/experience.h"
 
 namespace talaria::worker {
 

@@ -10,6 +10,7 @@
 
 #include "cluster/device/buffer.h"
 #include "storage/text/dataset.h"
+#include "worker/forward_pass.h"
 #include "worker/ppo/experience.h"
 #include "worker/ppo/scorer.h"
 #include "worker/row_layout.h"

@@ -7,42 +7,9 @@
 #include "cluster/base/error.h"
 #include "storage/text/permutation.h"
 #include "worker/chat_data.h"
+#include "worker/continue_prompts.h"
 
 namespace talaria::worker {
-namespace {
-
-// Responses of several data ranks, `most` tokens each, as arrays that one all-gather moves.
-struct Packed {
-  Packed(std::size_t count, std::size_t most)
-      : most_tokens(most), ids(count * most), logprobs(count * most), lengths(count) {}
-
-  void put(std::size_t at, const model::Continuation& continuation) {
-    std::copy(continuation.ids.begin(), continuation.ids.end(), ids.begin() + offset(at));
-    std::copy(continuation.logprobs.begin(), continuation.logprobs.end(),
-              logprobs.begin() + offset(at));
-    const auto length = static_cast<std::int32_t>(continuation.ids.size());
-    lengths[at] = continuation.stopped ? -length : length;
-  }
-
-  void get(std::size_t at, Episode& episode) const {
-    const auto length = static_cast<std::ptrdiff_t>(std::abs(lengths[at]));
-    episode.response.assign(ids.begin() + offset(at), ids.begin() + offset(at) + length);
-    episode.sampler_logprobs.assign(logprobs.begin() + offset(at),
-                                    logprobs.begin() + offset(at) + length);
-    episode.stopped = lengths[at] < 0;
-  }
-
-  std::ptrdiff_t offset(std::size_t at) const {
-    return static_cast<std::ptrdiff_t>(at * most_tokens);
-  }
-
-  std::size_t most_tokens;
-  std::vector<std::int32_t> ids;
-  std::vector<float> logprobs;
-  std::vector<std::int32_t> lengths;  // negative where a stop token came
-};
-
-}  // namespace
 
 Rollout::Rollout(const launch::Job& job, const storage::Tokenizer& tokenizer, bool leads)
     : job_(job), tokenizer_(tokenizer), stop_(storage::end_of_turn(tokenizer, job.data.chat)) {
@@ -67,26 +34,13 @@ std::vector<Episode> Rollout::generate(const std::vector<storage::PromptLine>& l
                                        std::uint64_t first_key,
                                        const model::GenerationOptions& options,
                                        model::Generator& generator, Groups& groups) const {
-  const auto ranks = static_cast<std::size_t>(groups.data->size());
-  const auto rank = static_cast<std::size_t>(groups.data->rank());
-  const std::size_t per_rank = (wanted.size() + ranks - 1) / ranks;
   std::vector<model::Prompt> prompts;
-  for (std::size_t i = 0; i < per_rank && rank * per_rank + i < wanted.size(); ++i) {
-    const std::size_t at = rank * per_rank + i;
-    prompts.push_back({lines[static_cast<std::size_t>(wanted[at])].ids, first_key + at});
+  prompts.reserve(wanted.size());
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    prompts.push_back({lines[static_cast<std::size_t>(wanted[i])].ids, first_key + i});
   }
-  const std::vector<model::Continuation> own = generator.generate(prompts, options);
-  Packed packed(per_rank * ranks, static_cast<std::size_t>(options.max_tokens));
-  for (std::size_t i = 0; i < own.size(); ++i) packed.put(rank * per_rank + i, own[i]);
-  groups.data->all_gather(std::as_writable_bytes(std::span(packed.ids)));
-  groups.data->all_gather(std::as_writable_bytes(std::span(packed.logprobs)));
-  groups.data->all_gather(std::as_writable_bytes(std::span(packed.lengths)));
-  std::vector<Episode> episodes(wanted.size());
-  for (std::size_t e = 0; e < episodes.size(); ++e) {
-    episodes[e].line = wanted[e];
-    episodes[e].prompt = lines[static_cast<std::size_t>(wanted[e])].ids;
-    packed.get(e, episodes[e]);
-  }
+  std::vector<Episode> episodes = continue_prompts(prompts, options, generator, groups);
+  for (std::size_t e = 0; e < episodes.size(); ++e) episodes[e].line = wanted[e];
   return episodes;
 }
 

@@ -11,7 +11,7 @@
 #include "storage/chat/chat_file.h"
 #include "storage/text/tokenizer.h"
 #include "worker/engine.h"
-#include "worker/ppo/episode.h"
+#include "worker/episode.h"
 
 namespace talaria::worker {
 

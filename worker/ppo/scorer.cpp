@@ -4,13 +4,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include <malloc.h>
-
 #include "cluster/base/error.h"
 #include "cluster/base/text.h"
 #include "worker/chat_data.h"
 #include "worker/exchange.h"
-#include "worker/start.h"
 
 namespace talaria::worker {
 
@@ -29,32 +26,6 @@ std::string shown(const storage::PromptLine& line) {
 }
 
 }  // namespace
-
-void FrozenModel::open(const TaskResources& resources) {
-  resources_.emplace(resources);
-  engine_ = std::make_unique<Engine>(job_, resources.rank, resources.groups, resources.pool,
-                                     EngineOptions{.head = head_, .frozen = true});
-  checkpoint_ = load_start(role_, start_, StartUse::kFrozen, resources, *engine_);
-  done();
-}
-
-Engine& FrozenModel::use() {
-  if (engine_ == nullptr) {
-    engine_ = std::make_unique<Engine>(job_, resources_->rank, resources_->groups, resources_->pool,
-                                       EngineOptions{.head = head_, .frozen = true});
-    read_start(checkpoint_, *engine_);
-  }
-  return *engine_;
-}
-
-void FrozenModel::done() {
-  if (!job_.ppo.offload) return;
-  engine_.reset();
-#ifdef __GLIBC__
-  // What was freed below 32 MiB a piece stays the process's else.
-  ::malloc_trim(0);
-#endif
-}
 
 Scorer::Scorer(const launch::Job& job, const Rollout& rollout) : job_(job), rollout_(rollout) {
   if (!job.start.reward.empty()) {
@@ -85,25 +56,6 @@ void Scorer::open(const TaskResources& resources) {
   if (model_ != nullptr) model_->open(resources);
 }
 
-std::vector<double> Scorer::ask_model(const std::vector<Episode>& episodes) {
-  const auto numbers =
-      forward_pass(model_->use(), job_, static_cast<std::int64_t>(episodes.size()),
-                   [&](std::int64_t row, model::Batch& batch) {
-                     append_row(episode_row(episodes[static_cast<std::size_t>(row)],
-                                            job_.train.sequence_length, rollout_.pad()),
-                                batch);
-                   },
-                   {TokenNumber::kValue});
-  model_->done();
-  std::vector<double> scores;
-  for (std::size_t e = 0; e < episodes.size(); ++e) {
-    const std::size_t last = episodes[e].prompt.size() + episodes[e].tokens() - 1;
-    scores.push_back(static_cast<double>(
-        numbers[0][e * static_cast<std::size_t>(job_.train.sequence_length) + last]));
-  }
-  return scores;
-}
-
 double Scorer::combine(const Episode& episode, double model, double rule) const {
   const launch::RewardsSection& rewards = job_.rewards;
   if (!episode.stopped && !rewards.score_unfinished) return rewards.unfinished_score;
@@ -113,7 +65,7 @@ double Scorer::combine(const Episode& episode, double model, double rule) const 
 
 Scorer::Scores Scorer::score(const std::vector<Episode>& episodes, bool training, Groups& groups) {
   Scores scores;
-  if (model_ != nullptr) scores.model = ask_model(episodes);
+  if (model_ != nullptr) scores.model = last_values(*model_, job_, episodes, rollout_.pad());
   agree_or_throw(*groups.world, [&] {
     for (std::size_t e = 0; e < episodes.size(); ++e) {
       const Episode& episode = episodes[e];

@@ -7,37 +7,12 @@
 #include <optional>
 #include <vector>
 
-#include "worker/forward_pass.h"
+#include "worker/frozen_model.h"
 #include "worker/ppo/rollout.h"
 #include "worker/rules.h"
 #include "worker/task.h"
 
 namespace talaria::worker {
-
-// A model that only evaluates; with `offload` its memory is given back between uses and its weights
-// are read anew.
-class FrozenModel {
- public:
-  // `start` is the value of the key start.<role>.
-  FrozenModel(const launch::Job& job, std::string role, std::string start, model::HeadKind head)
-      : job_(job), role_(std::move(role)), start_(std::move(start)), head_(head) {}
-
-  // Finds the weights, says so, and reads them. Collective over world.
-  void open(const TaskResources& resources);
-  // Ready to evaluate. Collective over world.
-  Engine& use();
-  // The caller needs it no longer in this iteration.
-  void done();
-
- private:
-  launch::Job job_;
-  std::string role_;
-  std::string start_;
-  model::HeadKind head_;
-  std::optional<TaskResources> resources_;
-  std::filesystem::path checkpoint_;
-  std::unique_ptr<Engine> engine_;
-};
 
 class Scorer {
  public:
@@ -59,7 +34,6 @@ class Scorer {
   Scores score(const std::vector<Episode>& episodes, bool training, Groups& groups);
 
  private:
-  std::vector<double> ask_model(const std::vector<Episode>& episodes);
   double combine(const Episode& episode, double model, double rule) const;
 
   launch::Job job_;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// One episode of PPO: a prompt, the response that the policy sampled, and what was found out about
-// its tokens. Pure.
+// A prompt and the response of a model that is trained: an episode of PPO, or an answer that is
+// judged. Pure.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,7 +13,7 @@
 namespace talaria::worker {
 
 struct Episode {
-  std::int64_t line = 0;  // of the prompts
+  std::int64_t line = 0;  // of the prompts that were read
   std::vector<std::int32_t> prompt;
   std::vector<std::int32_t> response;   // 1 or more ids, the stop token included
   std::vector<float> sampler_logprobs;  // of each
@@ -31,19 +30,5 @@ storage::Row episode_row(const Episode& episode, std::int64_t length, std::int32
 
 // Of a row's numbers [T], those at the places where the response's tokens are decided.
 std::vector<double> at_actions(const Episode& episode, std::span<const float> row);
-
-// What is known of an episode when the updates begin; an element a token of the response, in f64.
-struct Experience {
-  Episode episode;
-  double score = 0.0;  // of the whole response
-  // What it is made of, before weights and limits; nothing where the job has no such source.
-  std::optional<double> model_score;
-  std::optional<double> rule_score;
-  std::vector<double> logprobs;   // of the policy that sampled, by the training pass
-  std::vector<double> reference;  // of the reference
-  std::vector<double> values;     // before the updates
-  std::vector<double> advantages;
-  std::vector<double> returns;
-};
 
 }  // namespace talaria::worker

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "worker/ppo/episode.h"
+#include "worker/episode.h"
 
 #include <algorithm>
 
