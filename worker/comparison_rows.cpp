@@ -16,24 +16,12 @@ void drop_long(std::vector<storage::Comparison>& comparisons, std::int64_t conte
   counts.used -= static_cast<std::int64_t>(dropped);
 }
 
-storage::ComparisonRow packed_comparisons(std::span<const std::int32_t> units,
-                                          const std::vector<storage::Comparison>& from,
-                                          std::int64_t length, std::int32_t pad_id) {
-  std::vector<const storage::Comparison*> comparisons;
-  for (const std::int32_t unit : units) {
-    comparisons.push_back(&from[static_cast<std::size_t>(unit)]);
-  }
-  return storage::comparison_row(comparisons, length, pad_id);
-}
-
 RowComparisons comparisons_of(const storage::ComparisonRow& row,
-                              std::span<const std::int32_t> units,
-                              const std::vector<storage::Comparison>& from) {
+                              std::span<const storage::Comparison* const> units) {
   RowComparisons comparisons;
   comparisons.places = row.places;
-  for (const std::int32_t unit : units) {
-    comparisons.ranks.push_back(from[static_cast<std::size_t>(unit)].ranks);
-  }
+  comparisons.ranks.reserve(units.size());
+  for (const storage::Comparison* unit : units) comparisons.ranks.push_back(unit->ranks);
   return comparisons;
 }
 

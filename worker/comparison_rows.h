@@ -18,14 +18,8 @@ namespace talaria::worker {
 void drop_long(std::vector<storage::Comparison>& comparisons, std::int64_t context,
                storage::ChatCounts& counts);
 
-// The row of T = `length` tokens with the units from[units[0]], from[units[1]], ...
-storage::ComparisonRow packed_comparisons(std::span<const std::int32_t> units,
-                                          const std::vector<storage::Comparison>& from,
-                                          std::int64_t length, std::int32_t pad_id);
-
-// Where the rewards of that row's answers are read, and their ranks.
+// Where the rewards of that row's answers are read, and their ranks; the row is made of `units`.
 RowComparisons comparisons_of(const storage::ComparisonRow& row,
-                              std::span<const std::int32_t> units,
-                              const std::vector<storage::Comparison>& from);
+                              std::span<const storage::Comparison* const> units);
 
 }  // namespace talaria::worker

@@ -5,22 +5,26 @@
 
 namespace talaria::worker {
 
-std::vector<std::vector<float>> forward_pass(Engine& engine, const launch::Job& job,
-                                             std::int64_t rows, const AppendRow& append,
-                                             const std::vector<TokenNumber>& wanted) {
+model::Batch part_of_rank(const Engine& engine, const launch::Job& job, std::int64_t rows,
+                          const AppendRow& append) {
   const std::int64_t unit = job.parallel.layout.data * job.train.micro_batch;
   const std::int64_t per_rank = (rows + unit - 1) / unit * job.train.micro_batch;
   model::Batch batch;
   batch.length = job.train.sequence_length;
-  // What lies behind the last row repeats the first one and is cut off again.
   for (std::int64_t i = 0; i < per_rank; ++i) {
     const std::int64_t row = engine.at().data * per_rank + i;
     append(row < rows ? row : 0, batch);
   }
+  return batch;
+}
+
+std::vector<std::vector<float>> forward_pass(Engine& engine, const launch::Job& job,
+                                             std::int64_t rows, const AppendRow& append,
+                                             const std::vector<TokenNumber>& wanted) {
   model::PassObjective objective;
   objective.entropy =
       std::find(wanted.begin(), wanted.end(), TokenNumber::kEntropy) != wanted.end();
-  engine.evaluate(batch, objective);
+  engine.evaluate(part_of_rank(engine, job, rows, append), objective);
   std::vector<std::vector<float>> numbers;
   for (const TokenNumber each : wanted) {
     const model::GptStage& stage = engine.stage();

@@ -16,6 +16,11 @@ enum class TokenNumber { kNll, kEntropy, kValue };
 // Appends row `row` to the batch.
 using AppendRow = std::function<void(std::int64_t row, model::Batch& batch)>;
 
+// This data rank's part of `rows` rows (1 or more): as many as every other's, in whole
+// micro-batches. What lies behind the last row repeats the first one.
+model::Batch part_of_rank(const Engine& engine, const launch::Job& job, std::int64_t rows,
+                          const AppendRow& append);
+
 // numbers[i] = [rows x T] of wanted[i], the same on all ranks. kEntropy may be asked for beside
 // kNll. Collective over world.
 std::vector<std::vector<float>> forward_pass(Engine& engine, const launch::Job& job,

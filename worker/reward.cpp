@@ -2,6 +2,8 @@
 #include "worker/reward.h"
 
 #include <cmath>
+#include <span>
+#include <utility>
 
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
@@ -13,42 +15,32 @@
 
 namespace talaria::worker {
 
-RewardTask::RewardTask(const launch::Job& job, bool leads)
-    : job_(job), tokenizer_(open_tokenizer(job)) {
-  pad_ = tokenizer_->end_of_text();
+namespace {
+
+PackedUnits<storage::Comparison> read_units(const launch::Job& job,
+                                            const storage::Tokenizer& tokenizer, bool leads) {
   storage::ChatCounts counts;
-  std::vector<storage::Comparison> all =
-      storage::read_comparisons({job.data.files.begin(), job.data.files.end()}, *tokenizer_,
+  auto units =
+      storage::read_comparisons({job.data.files.begin(), job.data.files.end()}, tokenizer,
                                 chat_options(job, job.train.sequence_length, leads), counts);
-  drop_long(all, job.model.context, counts);
-  auto split = split_units(std::move(all), job.data.validation);
-  training_ = std::move(split.training);
-  validation_ = std::move(split.validation);
-  if (leads) tell_counts(counts, "comparisons", training_.size(), validation_.size());
-  if (training_.empty()) {
-    fail_usage(
-        "data.files: no comparison is left for training; raise train.sequence_length (a row "
-        "holds all answers of a prompt) or model.context, lower data.validation, or bring more of "
-        "them");
-  }
-  rows_.emplace(storage::row_tokens(training_), job.train.sequence_length, job.data.packing,
-                job.job.seed);
-  check_selectable(job, validation_.size());
-  if (!validation_.empty()) {
-    validation_rows_ = storage::pack_epoch(storage::row_tokens(validation_),
-                                           job.train.sequence_length, job.data.packing, 0, 0);
-    const auto most = static_cast<std::size_t>(job.train.eval_samples);
-    if (validation_rows_.size() > most) validation_rows_.resize(most);
-  }
+  drop_long(units, job.model.context, counts);
+  return {job,
+          std::move(units),
+          counts,
+          {"comparison", "comparisons",
+           "raise train.sequence_length (a row holds all answers of a prompt) or model.context, "
+           "lower data.validation, or bring more of them"},
+          leads};
+}
+
+}  // namespace
+
+RewardTask::RewardTask(const launch::Job& job, bool leads)
+    : job_(job), tokenizer_(open_tokenizer(job)), units_(read_units(job, tokenizer_, leads)) {
   read_demonstrations(leads);
   std::vector<std::string> files = job.data.files;
   files.insert(files.end(), job.reward.demonstrations.begin(), job.reward.demonstrations.end());
-  fingerprint_ = files_fingerprint(job, files, *tokenizer_);
-  if (leads) {
-    log_info("{} rows an epoch, {:.1f} epochs", rows_->rows_in_first_epoch(),
-             static_cast<double>(job.train.steps * job.train.global_batch) /
-                 static_cast<double>(rows_->rows_in_first_epoch()));
-  }
+  fingerprint_ = files_fingerprint(job, files, tokenizer_);
 }
 
 void RewardTask::read_demonstrations(bool leads) {
@@ -56,7 +48,7 @@ void RewardTask::read_demonstrations(bool leads) {
   const std::int64_t longest = std::min(job_.train.sequence_length, job_.model.context);
   storage::ChatCounts counts;
   for (storage::Conversation& each : storage::read_conversations(
-           {job_.reward.demonstrations.begin(), job_.reward.demonstrations.end()}, *tokenizer_,
+           {job_.reward.demonstrations.begin(), job_.reward.demonstrations.end()}, tokenizer_,
            chat_options(job_, longest, leads), counts)) {
     demonstrations_.push_back({{}, {std::move(each.ids)}, {0}, each.hash, {}});
   }
@@ -69,24 +61,23 @@ void RewardTask::build(const TaskResources& resources) {
   load_start("weights", job_.start.weights, StartUse::kTrained, resources, *engine_);
 }
 
-storage::ComparisonRow RewardTask::packed_row(std::span<const std::int32_t> units,
-                                              const std::vector<storage::Comparison>& from) const {
-  return packed_comparisons(units, from, job_.train.sequence_length, pad_);
+storage::ComparisonRow RewardTask::packed_row(const RowUnits<storage::Comparison>& units) const {
+  return storage::comparison_row(units, job_.train.sequence_length, tokenizer_.end_of_text());
 }
 
 StepReport RewardTask::step(std::int64_t step, bool stop_requested) {
   const std::int64_t first = step * job_.train.global_batch;
   std::size_t comparisons = 0;
   for (std::int64_t i = 0; i < job_.train.global_batch; ++i) {
-    comparisons += rows_->row(first + i).size();
+    comparisons += units_.training(first + i).size();
   }
   model::Batch batch;
   std::vector<RowComparisons> of_rows;
   for (std::int64_t i = 0; i < job_.samples_per_rank(); ++i) {
-    const std::vector<std::int32_t>& units = rows_->row(first + engine_->first_sample() + i);
-    const storage::ComparisonRow row = packed_row(units, training_);
+    const auto units = units_.training(first + engine_->first_sample() + i);
+    const storage::ComparisonRow row = packed_row(units);
     append_row(row.row, batch);
-    of_rows.push_back(comparisons_of(row, units, training_));
+    of_rows.push_back(comparisons_of(row, units));
   }
   const auto divisor = static_cast<double>(comparisons);
   PairwiseObjective objective(of_rows, divisor);
@@ -97,8 +88,8 @@ StepReport RewardTask::step(std::int64_t step, bool stop_requested) {
   const auto t = static_cast<std::size_t>(job_.train.sequence_length);
   PreferenceCounter counter;
   for (std::int64_t i = 0; i < job_.train.global_batch; ++i) {
-    const std::vector<std::int32_t>& units = rows_->row(first + i);
-    counter.add(comparisons_of(packed_row(units, training_), units, training_),
+    const auto units = units_.training(first + i);
+    counter.add(comparisons_of(packed_row(units), units),
                 std::span(values).subspan(static_cast<std::size_t>(i) * t, t));
   }
   report.metrics["training_accuracy"] = counter.accuracy();
@@ -107,20 +98,18 @@ StepReport RewardTask::step(std::int64_t step, bool stop_requested) {
 }
 
 std::optional<Evaluation> RewardTask::evaluate() {
-  if (validation_rows_.empty()) return std::nullopt;
-  const auto units = [&](std::int64_t row) -> const std::vector<std::int32_t>& {
-    return validation_rows_[static_cast<std::size_t>(row)];
-  };
-  const auto rows = static_cast<std::int64_t>(validation_rows_.size());
+  const std::int64_t rows = units_.validation_rows();
+  if (rows == 0) return std::nullopt;
   const auto values = forward_pass(*engine_, job_, rows,
                                    [&](std::int64_t row, model::Batch& batch) {
-                                     append_row(packed_row(units(row), validation_).row, batch);
+                                     append_row(packed_row(units_.validation(row)).row, batch);
                                    },
                                    {TokenNumber::kValue});
   const auto t = static_cast<std::size_t>(job_.train.sequence_length);
   PreferenceCounter counter;
   for (std::int64_t row = 0; row < rows; ++row) {
-    counter.add(comparisons_of(packed_row(units(row), validation_), units(row), validation_),
+    const auto units = units_.validation(row);
+    counter.add(comparisons_of(packed_row(units), units),
                 std::span(values[0]).subspan(static_cast<std::size_t>(row) * t, t));
   }
   return Evaluation{counter.loss(), counter.metrics(), std::nullopt};
@@ -130,15 +119,17 @@ void RewardTask::finish() {
   if (demonstrations_.empty()) return;
   const auto rows = storage::pack_epoch(storage::row_tokens(demonstrations_),
                                         job_.train.sequence_length, true, 0, 0);
-  const auto values = forward_pass(
-      *engine_, job_, static_cast<std::int64_t>(rows.size()),
-      [&](std::int64_t row, model::Batch& batch) {
-        append_row(packed_row(rows[static_cast<std::size_t>(row)], demonstrations_).row, batch);
-      },
-      {TokenNumber::kValue});
+  const auto packed = [&](std::size_t row) {
+    return packed_row(units_at<storage::Comparison>(rows[row], demonstrations_));
+  };
+  const auto values = forward_pass(*engine_, job_, static_cast<std::int64_t>(rows.size()),
+                                   [&](std::int64_t row, model::Batch& batch) {
+                                     append_row(packed(static_cast<std::size_t>(row)).row, batch);
+                                   },
+                                   {TokenNumber::kValue});
   double sum = 0.0;
   for (std::size_t row = 0; row < rows.size(); ++row) {
-    for (const auto& places : packed_row(rows[row], demonstrations_).places) {
+    for (const auto& places : packed(row).places) {
       sum +=
           static_cast<double>(values[0][row * static_cast<std::size_t>(job_.train.sequence_length) +
                                         static_cast<std::size_t>(places[0].last)]);

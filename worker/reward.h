@@ -5,10 +5,9 @@
 
 #include <memory>
 #include <optional>
-#include <span>
 
 #include "model/rl/pairwise.h"
-#include "worker/chat_data.h"
+#include "worker/packed_units.h"
 #include "worker/task.h"
 
 namespace talaria::worker {
@@ -18,7 +17,7 @@ class RewardTask final : public Task {
   RewardTask(const launch::Job& job, bool leads);
 
   std::string data_fingerprint() const override { return fingerprint_; }
-  std::string tokenizer() const override { return tokenizer_->fingerprint(); }
+  std::string tokenizer() const override { return tokenizer_.fingerprint(); }
   void build(const TaskResources& resources) override;
   std::vector<TaskModel> models() override { return {{"", engine_.get()}}; }
   StepReport step(std::int64_t step, bool stop_requested) override;
@@ -29,18 +28,13 @@ class RewardTask final : public Task {
   double step_flops() const override;
 
  private:
-  storage::ComparisonRow packed_row(std::span<const std::int32_t> units,
-                                    const std::vector<storage::Comparison>& from) const;
+  storage::ComparisonRow packed_row(const RowUnits<storage::Comparison>& units) const;
   void read_demonstrations(bool leads);
 
   launch::Job job_;
-  std::optional<storage::Tokenizer> tokenizer_;
-  std::int32_t pad_ = 0;
-  std::vector<storage::Comparison> training_;
-  std::vector<storage::Comparison> validation_;
+  storage::Tokenizer tokenizer_;
+  PackedUnits<storage::Comparison> units_;
   std::vector<storage::Comparison> demonstrations_;  // each with one answer
-  std::optional<storage::PackedRows> rows_;
-  std::vector<std::vector<std::int32_t>> validation_rows_;
   std::string fingerprint_;
   std::unique_ptr<Engine> engine_;
 };

@@ -44,12 +44,8 @@ model::Batch training_batch(const storage::Dataset& data, const launch::Job& job
 }
 
 EvaluationPlan plan_evaluation(const storage::Dataset& data, const launch::Job& job) {
-  return plan_evaluation(data.validation_samples(), job);
-}
-
-EvaluationPlan plan_evaluation(std::int64_t samples, const launch::Job& job) {
   EvaluationPlan plan;
-  plan.samples = std::min(job.train.eval_samples, samples);
+  plan.samples = std::min(job.train.eval_samples, data.validation_samples());
   const std::int64_t unit = job.parallel.layout.data * job.train.micro_batch;
   plan.per_rank = (plan.samples + unit - 1) / unit * job.train.micro_batch;
   return plan;

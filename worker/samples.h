@@ -24,7 +24,6 @@ struct EvaluationPlan {
   std::int64_t samples = 0;
   std::int64_t per_rank = 0;
 };
-EvaluationPlan plan_evaluation(std::int64_t samples, const launch::Job& job);
 EvaluationPlan plan_evaluation(const storage::Dataset& data, const launch::Job& job);
 model::Batch evaluation_batch(const storage::Dataset& data, const launch::Job& job,
                               const EvaluationPlan& plan, int data_rank);

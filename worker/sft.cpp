@@ -2,63 +2,52 @@
 #include "worker/sft.h"
 
 #include <algorithm>
+#include <utility>
 
-#include "cluster/base/error.h"
-#include "cluster/base/log.h"
+#include "worker/forward_pass.h"
 #include "worker/samples.h"
 #include "worker/start.h"
 
 namespace talaria::worker {
 namespace {
 
-std::int64_t trained_tokens_of(const storage::Conversation& conversation) {
-  return std::count_if(conversation.trained.begin() + 1, conversation.trained.end(),
-                       [](std::uint8_t trained) { return trained != 0; });
+// The trained tokens of a row.
+std::int64_t trained_tokens_of(const RowUnits<storage::Conversation>& units) {
+  std::int64_t tokens = 0;
+  for (const storage::Conversation* unit : units) {
+    tokens += std::count_if(unit->trained.begin() + 1, unit->trained.end(),
+                            [](std::uint8_t trained) { return trained != 0; });
+  }
+  return tokens;
 }
 
-std::vector<std::filesystem::path> paths(const std::vector<std::string>& files) {
-  return {files.begin(), files.end()};
+PackedUnits<storage::Conversation> read_units(const launch::Job& job,
+                                              const storage::Tokenizer& tokenizer, bool leads) {
+  // n ids are n - 1 tokens of a row.
+  const std::int64_t longest = std::min(job.train.sequence_length, job.model.context) + 1;
+  storage::ChatCounts counts;
+  auto units = storage::read_conversations({job.data.files.begin(), job.data.files.end()},
+                                           tokenizer, chat_options(job, longest, leads), counts);
+  return {job,
+          std::move(units),
+          counts,
+          {"conversation", "conversations", "lower data.validation, or bring more of them"},
+          leads};
 }
 
 }  // namespace
 
-SftTask::SftTask(const launch::Job& job, bool leads) : job_(job), tokenizer_(open_tokenizer(job)) {
-  pad_ = tokenizer_->end_of_text();
-  const std::int64_t longest = std::min(job.train.sequence_length, job.model.context);
-  storage::ChatCounts counts;
-  // n ids are n - 1 tokens of a row.
-  auto split =
-      split_units(storage::read_conversations(paths(job.data.files), *tokenizer_,
-                                              chat_options(job, longest + 1, leads), counts),
-                  job.data.validation);
-  training_ = std::move(split.training);
-  validation_ = std::move(split.validation);
-  if (leads) tell_counts(counts, "conversations", training_.size(), validation_.size());
-  if (training_.empty()) {
-    fail_usage(
-        "data.files: no conversation is left for training; lower data.validation, or bring "
-        "more of them");
+SftTask::SftTask(const launch::Job& job, bool leads)
+    : job_(job),
+      tokenizer_(open_tokenizer(job)),
+      units_(read_units(job, tokenizer_, leads)),
+      fingerprint_(files_fingerprint(job, job.data.files, tokenizer_)) {
+  if (!job.start.reward.empty()) {
+    reward_.emplace(job, tokenizer_, units_.validation_units(), leads);
   }
-  rows_.emplace(storage::row_tokens(training_), job.train.sequence_length, job.data.packing,
-                job.job.seed);
-  check_selectable(job, validation_.size());
-  if (!validation_.empty()) {
-    validation_rows_ = storage::pack_epoch(storage::row_tokens(validation_),
-                                           job.train.sequence_length, job.data.packing, 0, 0);
-    const auto most = static_cast<std::size_t>(job.train.eval_samples);
-    if (validation_rows_.size() > most) validation_rows_.resize(most);
-  }
-  if (!job.start.reward.empty()) reward_.emplace(job, *tokenizer_, validation_, leads);
-  fingerprint_ = files_fingerprint(job, job.data.files, *tokenizer_);
-  if (job.mix.rows > 0) {
-    mix_.emplace(open_dataset(job));
-    fingerprint_ = fmt::format("{}+{}", fingerprint_, mix_->fingerprint());
-  }
-  if (leads) {
-    log_info("{} rows an epoch, {:.1f} epochs", rows_->rows_in_first_epoch(),
-             static_cast<double>(job.train.steps * job.train.global_batch) /
-                 static_cast<double>(rows_->rows_in_first_epoch()));
-  }
+  if (job.mix.rows == 0) return;
+  mix_.emplace(open_dataset(job));
+  fingerprint_ = fmt::format("{}+{}", fingerprint_, mix_->fingerprint());
 }
 
 void SftTask::build(const TaskResources& resources) {
@@ -67,21 +56,14 @@ void SftTask::build(const TaskResources& resources) {
   if (reward_) reward_->open(resources);
 }
 
-storage::Row SftTask::packed_row(std::span<const std::int32_t> units,
-                                 const std::vector<storage::Conversation>& from) const {
-  std::vector<const storage::Conversation*> conversations;
-  for (const std::int32_t unit : units) {
-    conversations.push_back(&from[static_cast<std::size_t>(unit)]);
-  }
-  return storage::conversation_row(conversations, job_.train.sequence_length, pad_);
+storage::Row SftTask::packed_row(const RowUnits<storage::Conversation>& units) const {
+  return storage::conversation_row(units, job_.train.sequence_length, tokenizer_.end_of_text());
 }
 
 std::int64_t SftTask::trained_tokens(std::int64_t step) {
   std::int64_t tokens = 0;
   for (std::int64_t i = 0; i < job_.train.global_batch; ++i) {
-    for (const std::int32_t unit : rows_->row(step * job_.train.global_batch + i)) {
-      tokens += trained_tokens_of(training_[static_cast<std::size_t>(unit)]);
-    }
+    tokens += trained_tokens_of(units_.training(step * job_.train.global_batch + i));
   }
   return tokens;
 }
@@ -98,8 +80,7 @@ StepReport SftTask::step(std::int64_t step, bool stop_requested) {
     if (place.mix) {
       append_window(*mix_, step * job_.mix.rows + place.index, mix_weight, batch);
     } else {
-      append_row(packed_row(rows_->row(step * job_.train.global_batch + place.index), training_),
-                 batch);
+      append_row(packed_row(units_.training(step * job_.train.global_batch + place.index)), batch);
     }
   }
   model::CrossEntropyObjective objective(batch.weights, static_cast<float>(1.0 / tokens));
@@ -123,24 +104,17 @@ StepReport SftTask::step(std::int64_t step, bool stop_requested) {
 }
 
 std::optional<Evaluation> SftTask::evaluate() {
-  if (validation_rows_.empty()) return std::nullopt;
-  const auto rows = static_cast<std::int64_t>(validation_rows_.size());
-  const EvaluationPlan plan = plan_evaluation(rows, job_);
-  model::Batch batch;
-  batch.length = job_.train.sequence_length;
-  for (std::int64_t i = 0; i < plan.per_rank; ++i) {
-    const std::int64_t index = engine_->at().data * plan.per_rank + i;
-    const auto row = static_cast<std::size_t>(index < plan.samples ? index : 0);
-    append_row(packed_row(validation_rows_[row], validation_), batch);
-  }
-  const std::vector<double> losses = engine_->evaluate(batch);
+  const std::int64_t rows = units_.validation_rows();
+  if (rows == 0) return std::nullopt;
+  const std::vector<double> losses = engine_->evaluate(
+      part_of_rank(*engine_, job_, rows, [&](std::int64_t row, model::Batch& batch) {
+        append_row(packed_row(units_.validation(row)), batch);
+      }));
   double sum = 0.0;
   std::int64_t tokens = 0;
-  for (std::int64_t i = 0; i < plan.samples; ++i) {
-    sum += losses[static_cast<std::size_t>(i)];
-    for (const std::int32_t unit : validation_rows_[static_cast<std::size_t>(i)]) {
-      tokens += trained_tokens_of(validation_[static_cast<std::size_t>(unit)]);
-    }
+  for (std::int64_t row = 0; row < rows; ++row) {
+    sum += losses[static_cast<std::size_t>(row)];
+    tokens += trained_tokens_of(units_.validation(row));
   }
   Evaluation found;
   found.loss = sum / static_cast<double>(tokens);

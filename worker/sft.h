@@ -7,7 +7,7 @@
 #include <memory>
 #include <optional>
 
-#include "worker/chat_data.h"
+#include "worker/packed_units.h"
 #include "worker/row_layout.h"
 #include "worker/task.h"
 #include "worker/validation_reward.h"
@@ -19,7 +19,7 @@ class SftTask final : public Task {
   SftTask(const launch::Job& job, bool leads);
 
   std::string data_fingerprint() const override { return fingerprint_; }
-  std::string tokenizer() const override { return tokenizer_->fingerprint(); }
+  std::string tokenizer() const override { return tokenizer_.fingerprint(); }
   void build(const TaskResources& resources) override;
   std::vector<TaskModel> models() override { return {{"", engine_.get()}}; }
   StepReport step(std::int64_t step, bool stop_requested) override;
@@ -29,18 +29,13 @@ class SftTask final : public Task {
   double step_flops() const override;
 
  private:
-  storage::Row packed_row(std::span<const std::int32_t> units,
-                          const std::vector<storage::Conversation>& from) const;
+  storage::Row packed_row(const RowUnits<storage::Conversation>& units) const;
   // Tokens of weight 1 in the main rows of a step.
   std::int64_t trained_tokens(std::int64_t step);
 
   launch::Job job_;
-  std::optional<storage::Tokenizer> tokenizer_;
-  std::int32_t pad_ = 0;
-  std::vector<storage::Conversation> training_;
-  std::vector<storage::Conversation> validation_;
-  std::optional<storage::PackedRows> rows_;
-  std::vector<std::vector<std::int32_t>> validation_rows_;
+  storage::Tokenizer tokenizer_;
+  PackedUnits<storage::Conversation> units_;
   std::optional<ValidationReward> reward_;  // with start.reward
   std::optional<storage::Dataset> mix_;
   std::string fingerprint_;

@@ -112,6 +112,23 @@ class LineLoop {
   ChatLineParser parser_;
 };
 
+// What `make` gives of each line that can be used, in order; it throws as UseLine does.
+template <class Unit, class Make>
+std::vector<Unit> read_units(const std::vector<std::filesystem::path>& files,
+                             const Tokenizer& tokenizer, const ChatOptions& options,
+                             ChatCounts& counts, const Make& make) {
+  std::vector<Unit> units;
+  ChatEncoder encoder(tokenizer);
+  LineLoop(options, counts)
+      .run(files, [&](ChatLine& line, std::uint64_t hash, const std::string& place) {
+        Unit unit = make(line, encoder);
+        unit.hash = hash;
+        if constexpr (requires { unit.place; }) unit.place = place;
+        units.push_back(std::move(unit));
+      });
+  return units;
+}
+
 void check_length(std::size_t tokens, const ChatOptions& options) {
   const auto count = static_cast<std::int64_t>(tokens);
   if (options.max_tokens == 0 || count <= options.max_tokens) return;
@@ -201,26 +218,20 @@ ChatKind kind_of_files(const std::vector<std::filesystem::path>& files) {
 std::vector<Conversation> read_conversations(const std::vector<std::filesystem::path>& files,
                                              const Tokenizer& tokenizer, const ChatOptions& options,
                                              ChatCounts& counts) {
-  std::vector<Conversation> conversations;
-  ChatEncoder encoder(tokenizer);
-  LineLoop(options, counts)
-      .run(files, [&](const ChatLine& line, std::uint64_t hash, const std::string& /*place*/) {
+  return read_units<Conversation>(
+      files, tokenizer, options, counts, [&](ChatLine& line, ChatEncoder& encoder) {
         Conversation conversation =
             encode_conversation(best_conversation(line), encoder, options.chat_template);
         check_length(conversation.ids.size(), options);
-        conversation.hash = hash;
-        conversations.push_back(std::move(conversation));
+        return conversation;
       });
-  return conversations;
 }
 
 std::vector<Comparison> read_comparisons(const std::vector<std::filesystem::path>& files,
                                          const Tokenizer& tokenizer, const ChatOptions& options,
                                          ChatCounts& counts) {
-  std::vector<Comparison> comparisons;
-  ChatEncoder encoder(tokenizer);
-  LineLoop(options, counts)
-      .run(files, [&](ChatLine& line, std::uint64_t hash, const std::string& place) {
+  return read_units<Comparison>(
+      files, tokenizer, options, counts, [&](ChatLine& line, ChatEncoder& encoder) {
         split_transcripts(line);
         if (line.answers.size() < kLeastAnswers) {
           throw SkippedLine(Skip::kBad,
@@ -233,20 +244,15 @@ std::vector<Comparison> read_comparisons(const std::vector<std::filesystem::path
           tokens += comparison.prompt.size() + answer.size();
         }
         check_length(tokens, options);
-        comparison.hash = hash;
-        comparison.place = place;
-        comparisons.push_back(std::move(comparison));
+        return comparison;
       });
-  return comparisons;
 }
 
 std::vector<PromptLine> read_prompts(const std::vector<std::filesystem::path>& files,
                                      const Tokenizer& tokenizer, const ChatOptions& options,
                                      ChatCounts& counts) {
-  std::vector<PromptLine> prompts;
-  ChatEncoder encoder(tokenizer);
-  LineLoop(options, counts)
-      .run(files, [&](ChatLine& line, std::uint64_t hash, const std::string& place) {
+  return read_units<PromptLine>(
+      files, tokenizer, options, counts, [&](ChatLine& line, ChatEncoder& encoder) {
         split_transcripts(line);
         const std::vector<Piece> pieces = spell(options.chat_template, line.prompt, true);
         PromptLine prompt;
@@ -255,11 +261,8 @@ std::vector<PromptLine> read_prompts(const std::vector<std::filesystem::path>& f
         check_length(prompt.ids.size(), options);
         prompt.text = spelled_text(pieces);
         prompt.answer = line.expected;
-        prompt.hash = hash;
-        prompt.place = place;
-        prompts.push_back(std::move(prompt));
+        return prompt;
       });
-  return prompts;
 }
 
 std::vector<std::int32_t> encode_open(const std::vector<Message>& messages,

@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "model/generator.h"
 #include "storage/text/prepare.h"
 #include "tests/unit/one_rank.h"
 #include "tests/unit/reward_model.h"

@@ -12,6 +12,7 @@
 #include "worker/comparison_rows.h"
 #include "worker/eval/report.h"
 #include "worker/exchange.h"
+#include "worker/packed_units.h"
 
 namespace talaria::worker {
 namespace {
@@ -134,8 +135,8 @@ std::vector<std::vector<double>> rewards_of(InferenceModel& judge,
     model::Batch batch;
     std::vector<storage::ComparisonRow> rows;
     for (std::size_t i = first; i < end; ++i) {
-      rows.push_back(
-          packed_comparisons(packed[i], comparisons, length, judge.tokenizer().end_of_text()));
+      rows.push_back(storage::comparison_row(units_at<storage::Comparison>(packed[i], comparisons),
+                                             length, judge.tokenizer().end_of_text()));
       append_row(rows.back().row, batch);
     }
     const std::vector<float> values = judge.token_numbers(batch, TokenNumber::kValue);
