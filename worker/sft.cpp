@@ -2,6 +2,8 @@
 #include "worker/sft.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include "worker/forward_pass.h"
@@ -119,7 +121,9 @@ std::optional<Evaluation> SftTask::evaluate() {
   Evaluation found;
   found.loss = sum / static_cast<double>(tokens);
   if (reward_) {
-    const double reward = reward_->measure(*engine_);
+    // A model of which a loss is no number has no answers to draw.
+    const double reward = std::isfinite(found.loss) ? reward_->measure(*engine_)
+                                                    : std::numeric_limits<double>::quiet_NaN();
     found.metrics["validation_reward"] = reward;
     found.objective = -reward;
   }

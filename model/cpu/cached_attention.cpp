@@ -117,7 +117,12 @@ void score_panels(const float* q, const float* panels, std::int64_t size, const 
 }
 
 void score_one(const CachedHead& head, const float* q, std::int64_t keys, float* scores) {
+  // Panels whose sums the register file holds.
+#if defined(__AVX512F__)
   constexpr std::int64_t kAtOnce = 4;
+#else
+  constexpr std::int64_t kAtOnce = 2;
+#endif
   const std::int64_t panels = (keys + kKeyPanel - 1) / kKeyPanel;
   std::int64_t panel = 0;
   for (; panel + kAtOnce <= panels; panel += kAtOnce) {

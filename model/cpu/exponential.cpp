@@ -9,27 +9,41 @@ namespace talaria::model::cpu {
 namespace {
 
 constexpr std::int64_t kDoubles = 8;
-using D8 = double __attribute__((vector_size(64)));
-using D8AnyAlignment = double __attribute__((vector_size(64), aligned(8), may_alias));
-using I8 = std::int64_t __attribute__((vector_size(64)));
-using F8AnyAlignment = float __attribute__((vector_size(32), aligned(4), may_alias));
-
-D8 all(double x) { return D8{x, x, x, x, x, x, x, x}; }
+D8 all(double x) {
+#if defined(__AVX512F__)
+  return D8{x, x, x, x, x, x, x, x};
+#else
+  return D8::all(x);
+#endif
+}
 
 D8 fma(D8 a, D8 b, D8 c) {
 #if defined(__AVX512F__)
   return _mm512_fmadd_pd(a, b, c);
+#elif defined(__FMA__)
+  return {_mm256_fmadd_pd(a.low, b.low, c.low), _mm256_fmadd_pd(a.high, b.high, c.high)};
 #else
-  D8 sum;
-  for (int i = 0; i < kDoubles; ++i) sum[i] = std::fma(a[i], b[i], c[i]);
-  return sum;
+  for (int i = 0; i < D8::kHalf; ++i) {
+    c.low[i] = std::fma(a.low[i], b.low[i], c.low[i]);
+    c.high[i] = std::fma(a.high[i], b.high[i], c.high[i]);
+  }
+  return c;
+#endif
+}
+
+// p 2^n, n in the low bits of `shifted`.
+D8 scale(D8 p, D8 shifted) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<D8>(reinterpret_cast<I8>(p) + (reinterpret_cast<I8>(shifted) << 52));
+#else
+  return bits_as<double>(bits_as<std::int64_t>(p) + (bits_as<std::int64_t>(shifted) << 52));
 #endif
 }
 
 // x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its Taylor series to r^13, whose rest is below 2^-57.
 D8 exp_not_positive(D8 x) {
   const I8 vanishes = x < -700.0;
-  x = vanishes ? all(-700.0) : x;
+  x = select(vanishes, all(-700.0), x);
   const D8 shifter = all(0x1.8p52);  // adding it rounds to an integer in the low bits
   const D8 shifted = fma(x, all(1.4426950408889634), shifter);
   const D8 n = shifted - shifter;
@@ -50,13 +64,8 @@ D8 exp_not_positive(D8 x) {
                                              1.0};
   D8 p = all(1.0 / 6227020800.0);
   for (const double term : kTerms) p = fma(p, r, all(term));
-  const I8 bits = reinterpret_cast<I8>(p) + (reinterpret_cast<I8>(shifted) << 52);
   // A NaN went through the polynomial; its exponent must not be touched.
-  return vanishes ? D8{} : x == x ? reinterpret_cast<D8>(bits) : x;
-}
-
-D8 load_eight(const float* from) {
-  return __builtin_convertvector(*reinterpret_cast<const F8AnyAlignment*>(from), D8);
+  return select(vanishes, D8{}, select(x == x, scale(p, shifted), x));
 }
 
 double fold(D8 x) {
@@ -80,13 +89,16 @@ double exp_weights(const float* x, std::int64_t count, double shift, double fact
   std::int64_t i = 0;
   for (; i + kDoubles <= count; i += kDoubles) {
     const D8 w = exp_not_positive((load_eight(x + i) - shift) * factor);
-    if (weights != nullptr) *reinterpret_cast<D8AnyAlignment*>(weights + i) = w;
+    if (weights != nullptr) store(weights + i, w);
     sum += w;
   }
   if (i < count) {
-    D8 rest = all(-std::numeric_limits<double>::infinity());
-    for (std::int64_t j = i; j < count; ++j) rest[j - i] = (x[j] - shift) * factor;
-    const D8 w = exp_not_positive(rest);
+    std::array<double, kDoubles> rest;
+    rest.fill(-std::numeric_limits<double>::infinity());
+    for (std::int64_t j = i; j < count; ++j) {
+      rest[static_cast<std::size_t>(j - i)] = (x[j] - shift) * factor;
+    }
+    const D8 w = exp_not_positive(load(rest.data()));
     for (std::int64_t j = i; weights != nullptr && j < count; ++j) weights[j] = w[j - i];
     sum += w;
   }

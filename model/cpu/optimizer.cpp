@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // AdamW and the sums of squares of the global gradient norm.
+#include <array>
+
 #include "model/cpu/kernels.h"
 #include "model/cpu/simd.h"
 #include "model/cpu/units.h"
@@ -7,29 +9,29 @@
 namespace talaria::model::cpu {
 namespace {
 
-using F8 = float __attribute__((vector_size(32), aligned(4), may_alias));
-using D8 = double __attribute__((vector_size(64)));
-
 // Sixteen lanes of f64, as two vectors; lane i meets lane i + 8, then i + 4, i + 2, i + 1.
 double sum_of_squares(const float* x, std::int64_t count) {
   D8 low{};
   D8 high{};
-  std::int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const D8 a = __builtin_convertvector(*reinterpret_cast<const F8*>(x + i), D8);
-    const D8 b = __builtin_convertvector(*reinterpret_cast<const F8*>(x + i + 8), D8);
+  const auto add = [&](const float* from) {
+    const D8 a = load_eight(from);
+    const D8 b = load_eight(from + 8);
     low += a * a;
     high += b * b;
+  };
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) add(x + i);
+  if (i < count) {
+    std::array<float, kLanes> tail;
+    store(tail.data(), load(x + i, PartLanes{static_cast<int>(count - i)}), FullLanes{});
+    add(tail.data());
   }
-  for (std::int64_t j = 0; i + j < count; ++j) {
-    const double a = x[i + j];
-    (j < 8 ? low : high)[j % 8] += a * a;
+  std::array<double, 8> sums;
+  store(sums.data(), low + high);
+  for (std::size_t width = 4; width > 0; width /= 2) {
+    for (std::size_t lane = 0; lane < width; ++lane) sums[lane] += sums[lane + width];
   }
-  low += high;
-  for (int width = 4; width > 0; width /= 2) {
-    for (int lane = 0; lane < width; ++lane) low[lane] += low[lane + width];
-  }
-  return low[0];
+  return sums[0];
 }
 
 }  // namespace

@@ -47,8 +47,8 @@ void add_rows(float* to, const float* from, std::int64_t rows, std::int64_t stri
 // 1, which keeps e finite.
 struct Gelu {
   explicit Gelu(F16 x) {
-    x = x < -9.5F ? broadcast(-9.5F) : x;
-    x = x > 9.5F ? broadcast(9.5F) : x;
+    x = select(x < -9.5F, broadcast(-9.5F), x);
+    x = select(x > 9.5F, broadcast(9.5F), x);
     clamped = x;
     square = x * x;
     e = exp(x * fma(square, broadcast(0.044715F), broadcast(1.0F)) * -kTwoRoots);

@@ -24,7 +24,7 @@ struct DropoutFactor {
     TALARIA_CHECK(dropout.probability >= 0.0F && dropout.probability < 1.0F, "probability {}",
                   dropout.probability);
   }
-  F16 operator()(U16 words) const { return words >= threshold ? broadcast(scale) : F16{}; }
+  F16 operator()(U16 words) const { return select(words >= threshold, broadcast(scale), F16{}); }
 
   std::uint32_t threshold;
   float scale;

@@ -3,6 +3,7 @@
 // memory. A unit is a panel of output columns of one shard. Inside it a tile of rows x columns
 // keeps one vector of sums an element; how elements are grouped into tiles changes none of them.
 #include <array>
+#include <cstring>
 #include <utility>
 
 #include "model/cpu/kernels.h"
@@ -12,11 +13,16 @@
 namespace talaria::model::cpu {
 namespace {
 
-// Rows of a tile, and vectors of sums that the register file holds beside its operands.
+// Rows of a group, whose tiles meet a few columns one after another; rows of a tile, and vectors of
+// sums that the register file holds beside its operands.
 #if defined(__AVX512F__)
+constexpr int kGroupRows = 8;
+constexpr int kLongGroupRows = 4;
 constexpr int kTileRows = 8;
 constexpr int kTileSums = 24;
 #else
+constexpr int kGroupRows = 9;
+constexpr int kLongGroupRows = 9;
 constexpr int kTileRows = 3;
 constexpr int kTileSums = 6;
 #endif
@@ -30,6 +36,7 @@ constexpr int columns_of(int rows) {
   return kTileSums / rows < kTileColumns ? kTileSums / rows : kTileColumns;
 }
 
+#if defined(__AVX512F__)
 // The halves of x and y added: lanes [0, 8) of the result are x's, [8, 16) y's. Each step of
 // fold_sum's tree, for two vectors at once.
 inline F16 fold_halves(F16 x, F16 y) {
@@ -50,12 +57,44 @@ inline F16 fold_pairs(F16 x, F16 y) {
          __builtin_shufflevector(x, y, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
 
-// The sums of eight vectors, each as fold_sum gives it, in lanes 0 to 7.
-inline F16 fold_eight(const F16* x) {
+// to[i] = the sum of x[i], as fold_sum gives it; eight of them. Sixteen floats of `to` are written.
+inline void fold_eight(const F16* x, float* to) {
   const F16 a = fold_quarters(fold_halves(x[0], x[1]), fold_halves(x[2], x[3]));
   const F16 b = fold_quarters(fold_halves(x[4], x[5]), fold_halves(x[6], x[7]));
   const F16 sums = fold_eighths(a, b);
-  return fold_pairs(sums, sums);
+  store(to, fold_pairs(sums, sums), FullLanes{});
+}
+#else
+using F8 = F16::Half;
+inline F8 fold_half(F16 x) { return x.low + x.high; }
+inline F8 fold_quarters(F8 x, F8 y) {
+  return __builtin_shufflevector(x, y, 0, 1, 2, 3, 8, 9, 10, 11) +
+         __builtin_shufflevector(x, y, 4, 5, 6, 7, 12, 13, 14, 15);
+}
+inline F8 fold_eighths(F8 x, F8 y) {
+  return __builtin_shufflevector(x, y, 0, 1, 4, 5, 8, 9, 12, 13) +
+         __builtin_shufflevector(x, y, 2, 3, 6, 7, 10, 11, 14, 15);
+}
+inline F8 fold_pairs(F8 x, F8 y) {
+  return __builtin_shufflevector(x, y, 0, 2, 4, 6, 8, 10, 12, 14) +
+         __builtin_shufflevector(x, y, 1, 3, 5, 7, 9, 11, 13, 15);
+}
+
+// to[i] = the sum of x[i], as fold_sum gives it; eight of them.
+inline void fold_eight(const F16* x, float* to) {
+  const auto four = [](const F16* y) {
+    return fold_eighths(fold_quarters(fold_half(y[0]), fold_half(y[1])),
+                        fold_quarters(fold_half(y[2]), fold_half(y[3])));
+  };
+  const F8 sums = fold_pairs(four(x), four(x + 4));
+  std::memcpy(to, &sums, sizeof(sums));
+}
+#endif
+
+constexpr int tiles_of(int rows) { return (rows + kTileRows - 1) / kTileRows; }
+// Where tile `number` of a group begins: tiles as equal as they can be, the larger ones first.
+constexpr int first_row(int group, int tiles, int number) {
+  return number * (group / tiles) + (number < group % tiles ? number : group % tiles);
 }
 
 struct RowProduct {
@@ -66,13 +105,22 @@ struct RowProduct {
 
 std::int64_t vectors_of(std::int64_t depth) { return (depth + kLanes - 1) / kLanes; }
 
-// Rows of a group side by side, [vector of depth][row][16], the tail filled with 0: whole rows
-// would meet in the same few sets of the cache when `depth` is a multiple of 1024.
-void pack_group(const float* a, std::int64_t rows, std::int64_t depth, float* to) {
+// Rows of a tile side by side, [vector of depth][row][16], the tail filled with 0: whole rows would
+// meet in the same few sets of the cache when `depth` is a multiple of 1024.
+void pack_tile(const float* a, std::int64_t rows, std::int64_t depth, float* to) {
   for (std::int64_t r = 0; r < rows; ++r) {
     for_lanes(depth, [&](std::int64_t k, auto lanes) {
       store(to + k * rows + r * kLanes, load(a + r * depth + k, lanes), FullLanes{});
     });
+  }
+}
+
+void pack_group(const float* a, int rows, std::int64_t depth, float* to) {
+  const int tiles = tiles_of(rows);
+  for (int t = 0; t < tiles; ++t) {
+    const int first = first_row(rows, tiles, t);
+    pack_tile(a + first * depth, first_row(rows, tiles, t + 1) - first, depth,
+              to + first * vectors_of(depth) * kLanes);
   }
 }
 
@@ -85,10 +133,15 @@ inline F16 in_register(F16 x) {
   return x;
 }
 
-template <int Rows, int Columns>
+// Tile number `Number` of `Tiles` of a group of `Group` rows.
+template <int Group, int Tiles, int Number, int Columns>
 void tile(const RowProduct& p, const float* a, const float* b, float* c) {
+  constexpr int kFirst = first_row(Group, Tiles, Number);
+  constexpr int Rows = first_row(Group, Tiles, Number + 1) - kFirst;
   constexpr int kSums = (Rows * Columns + 7) / 8 * 8;
   F16 sums[kSums] = {};
+  a += kFirst * vectors_of(p.depth) * kLanes;
+  c += kFirst * p.c_row;
   const auto step = [&](std::int64_t k, auto lanes) {
     F16 right[Columns];
 #pragma GCC unroll 8
@@ -102,18 +155,25 @@ void tile(const RowProduct& p, const float* a, const float* b, float* c) {
       }
     }
   };
-  // The next tile's weights: the hardware does not see beyond a row and a page.
-  const float* ahead = b + Columns * p.depth;
+  // The next columns' weights: the hardware does not see beyond a row and a page. Each tile of the
+  // group fetches its part of them, so that memory is busy all the time.
+  constexpr int kLines = (Columns + Tiles - 1) / Tiles;
+  constexpr std::int64_t kApart = Tiles == 1 ? 0 : kLanes * Columns / (Tiles * kLines) + 1;
+  const float* ahead = b + Columns * p.depth + Number * (Columns * p.depth / Tiles);
   std::int64_t k = 0;
   for (; k + kLanes <= p.depth; k += kLanes) {
 #pragma GCC unroll 8
-    for (int n = 0; n < Columns; ++n) __builtin_prefetch(ahead + n * p.depth + k, 0, 2);
+    for (int n = 0; n < kLines; ++n) {
+      const float* line = Tiles == 1 ? ahead + n * p.depth + k : ahead + n * kApart;
+      __builtin_prefetch(line, 0, 2);
+    }
+    ahead += kLines * kApart;
     step(k, FullLanes{});
   }
   if (k < p.depth) step(k, PartLanes{static_cast<int>(p.depth - k)});
   float folded[kSums + 8];
 #pragma GCC unroll 4
-  for (int i = 0; i < kSums; i += 8) store(folded + i, fold_eight(sums + i), FullLanes{});
+  for (int i = 0; i < kSums; i += 8) fold_eight(sums + i, folded + i);
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 8
@@ -126,19 +186,25 @@ void tile(const RowProduct& p, const float* a, const float* b, float* c) {
 // All columns of a panel for a group of `Rows` rows.
 template <int Rows>
 void multiply_rows(const RowProduct& p, const float* a, std::int64_t columns, float* c) {
-  constexpr int kWide = columns_of(Rows);
+  constexpr int kTiles = tiles_of(Rows);
+  constexpr int kWide = columns_of(first_row(Rows, kTiles, 1));
+  const auto multiply = [&]<int Columns, int... Number>(
+      std::int64_t n, std::integer_sequence<int, Columns>, std::integer_sequence<int, Number...>) {
+    (tile<Rows, kTiles, Number, Columns>(p, a, p.b + n * p.depth, c + n), ...);
+  };
+  constexpr std::make_integer_sequence<int, kTiles> kAll{};
   std::int64_t n = 0;
-  for (; n + kWide <= columns; n += kWide) tile<Rows, kWide>(p, a, p.b + n * p.depth, c + n);
-  for (; n < columns; ++n) tile<Rows, 1>(p, a, p.b + n * p.depth, c + n);
+  for (; n + kWide <= columns; n += kWide) multiply(n, std::integer_sequence<int, kWide>{}, kAll);
+  for (; n < columns; ++n) multiply(n, std::integer_sequence<int, 1>{}, kAll);
 }
 
 using RowGroup = void (*)(const RowProduct&, const float*, std::int64_t, float*);
 
 // groups[rows - 1]
 constexpr auto kGroups = []<std::size_t... I>(std::index_sequence<I...>) {
-  return std::array<RowGroup, kTileRows>{&multiply_rows<static_cast<int>(I) + 1>...};
+  return std::array<RowGroup, kGroupRows>{&multiply_rows<static_cast<int>(I) + 1>...};
 }
-(std::make_index_sequence<kTileRows>{});
+(std::make_index_sequence<kGroupRows>{});
 
 // A multiple of every tile's columns, so that no tile of a full panel is ragged.
 std::int64_t panel_columns(std::int64_t depth) {
@@ -146,12 +212,12 @@ std::int64_t panel_columns(std::int64_t depth) {
   return std::clamp<std::int64_t>(kPanelFloats / depth / kMultiple, 1, 8) * kMultiple;
 }
 
-// Rows computed together. A long group leaves no room in the first-level cache, and reading it from
-// the second waits behind the weights that come from memory; when these come from there once only,
-// half a group at a time is faster.
+// Rows computed together. Rows of a long group leave no room in the first-level cache, and reading
+// them from the second waits behind the weights that come from memory; when these come from there
+// once only, fewer rows at a time may be faster.
 std::int64_t group_rows(std::int64_t rows, std::int64_t depth) {
   constexpr std::int64_t kLongDepth = 2048;
-  return rows <= kTileRows && depth >= kLongDepth ? (kTileRows + 1) / 2 : kTileRows;
+  return rows <= kGroupRows && depth >= kLongDepth ? kLongGroupRows : kGroupRows;
 }
 
 }  // namespace
@@ -166,8 +232,8 @@ void matmul_rows(const Stream& stream, ConstTensorView a, ConstTensorView b, Ten
   float* packed = thread_scratch(a.dim(0) * rows * padded);
   for (std::int64_t v = 0; v < a.dim(0); ++v) {
     for (std::int64_t row = 0; row < rows; row += most) {
-      pack_group(a.data + (v * rows + row) * depth, std::min(most, rows - row), depth,
-                 packed + (v * rows + row) * padded);
+      pack_group(a.data + (v * rows + row) * depth, static_cast<int>(std::min(most, rows - row)),
+                 depth, packed + (v * rows + row) * padded);
     }
   }
   const std::int64_t width = panel_columns(depth);

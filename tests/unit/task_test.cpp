@@ -226,9 +226,10 @@ TEST(SftTask, PromptsThatLeaveNoRoomForAnAnswerAreSkippedAndCounted) {
   EXPECT_THAT(complaint(folder.job("sft", job.data.files.front(),
                                    {"start.reward=x", "ppo.response_tokens=47"})),
               HasSubstr("no validation prompt can be answered"));
-  EXPECT_THAT(complaint(folder.job("sft", job.data.files.front(),
-                                   {"start.reward=x", "data.validation=1e-9"})),
-              HasSubstr("start.reward: no line is kept for validation"));
+  EXPECT_THAT(
+      complaint(folder.job("sft", job.data.files.front(),
+                           {"start.reward=x", "ppo.response_tokens=5", "data.validation=1e-9"})),
+      HasSubstr("start.reward: no line is kept for validation"));
 }
 
 TEST(SftTask, AScoreThatIsNoNumberIsNeverTheBest) {
@@ -236,6 +237,18 @@ TEST(SftTask, AScoreThatIsNoNumberIsNeverTheBest) {
   Built built(judged_job(folder, {"ppo.response_tokens=5"}, std::nanf("")), folder.path() / "run");
   const Evaluation found = *built.task->evaluate();
   EXPECT_TRUE(std::isfinite(found.loss));
+  EXPECT_TRUE(std::isnan(found.metrics.at("validation_reward")));
+  EXPECT_FALSE(std::isfinite(found.judged()));
+}
+
+TEST(SftTask, AModelThatIsBrokenIsNotAsked) {
+  const test::ScratchFolder folder("broken");
+  Built built(judged_job(folder, {"ppo.response_tokens=5"}), folder.path() / "run");
+  for (const parallel::NamedBox& box : built.engine().stage().parameters().weight_boxes()) {
+    box.data[0] = std::nanf("");
+  }
+  const Evaluation found = *built.task->evaluate();
+  EXPECT_TRUE(std::isnan(found.loss));
   EXPECT_TRUE(std::isnan(found.metrics.at("validation_reward")));
   EXPECT_FALSE(std::isfinite(found.judged()));
 }
