@@ -5,6 +5,7 @@
 #include <random>
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 namespace talaria::worker {
 namespace {
@@ -96,6 +97,14 @@ std::vector<std::string> recipe_keys(const JobFolder& jobs, const std::string& k
     set.emplace_back("train.sequence_length=256");
   }
   return set;
+}
+
+std::string other_tokenizer_key(const JobFolder& jobs) {
+  const std::string folder = (jobs.path() / "other").string();
+  const ChildResult made = jobs.tool({"data", "prepare", "--out", folder, "--vocab", "512",
+                                      (jobs.path() / "headers.txt").string()});
+  EXPECT_EQ(made.exit_code, 0) << made.output;
+  return fmt::format("data.tokenizer=\"{}/tokenizer\"", folder);
 }
 
 }  // namespace talaria::worker

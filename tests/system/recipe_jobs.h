@@ -23,4 +23,7 @@ void write_comparisons(const std::filesystem::path& file, int count);
 // "reward", on chat.jsonl or pairs.jsonl in its folder, with a checkpoint every 4 steps.
 std::vector<std::string> recipe_keys(const JobFolder& jobs, const std::string& kind);
 
+// Makes another tokenizer of as many ids in the folder of `jobs` and gives the key that names it.
+std::string other_tokenizer_key(const JobFolder& jobs);
+
 }  // namespace talaria::worker

@@ -198,16 +198,8 @@ TEST_F(RewardSelection, ARewardModelThatDoesNotFitIsRefused) {
   expect_refused("no-head", with(plan(), {reward_key("undisturbed")}), "value_head");
   expect_refused("vocab", with(plan(), {"model.vocab=520"}),
                  "tok_embed is 512 x 32, [model] says 520 x 32");
-  const std::string other = (jobs().path() / "other").string();
-  ASSERT_EQ(jobs()
-                .tool({"data", "prepare", "--out", other, "--vocab", "512",
-                       (jobs().path() / "headers.txt").string()})
-                .exit_code,
-            0);
-  expect_refused(
-      "tokenizer",
-      with(plan(), {fmt::format("data.tokenizer=\"{}/tokenizer\"", other), "mix.rows=0"}),
-      "another tokenizer");
+  expect_refused("tokenizer", with(plan(), {other_tokenizer_key(jobs()), "mix.rows=0"}),
+                 "another tokenizer");
   expect_refused("long", with(plan(), {"ppo.response_tokens=126"}),
                  "no validation prompt can be answered");
   // Before anything starts.
