@@ -3,6 +3,7 @@
 // highest score is handed on where the lowest loss is another's, in every layout and across a
 // restart; a reward model that does not fit is refused.
 #include <fstream>
+#include <random>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
@@ -27,8 +28,7 @@ constexpr double kHeldShare = 0.2;
 constexpr const char* kLearnt = "the file waits";
 
 // Prompts that training answers with kLearnt and the lines kept for validation with other words:
-// the longer the training, the better an answer that is liked for being kLearnt and the worse the
-// loss.
+// what a reward model that likes kLearnt scores and the loss have no reason to agree.
 void write_opposed(const fs::path& file) {
   std::ofstream out(file);
   for (int i = 0; i < 80; ++i) {
@@ -52,6 +52,19 @@ void write_liking(const fs::path& file) {
   }
 }
 
+// Text enough for a tokenizer of 512 ids; its words are among them.
+void write_text(const fs::path& file) {
+  std::mt19937 random(3);
+  std::ofstream out(file);
+  for (int i = 0; i < 400; ++i) {
+    out << kLearnt << " row " << i << " of tokens names of a layer and the row reads for the ";
+    for (int letter = 0; letter < 40; ++letter) {
+      out << (letter % 5 == 0 ? ' ' : static_cast<char>('a' + random() % 26));
+    }
+    out << "\n";
+  }
+}
+
 class RewardSelection : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -59,8 +72,13 @@ class RewardSelection : public testing::Test {
         fs::temp_directory_path() / fmt::format("talaria_selection_{}", ::getpid()), kRecipeModel);
     write_opposed(jobs_->path() / "chat.jsonl");
     write_liking(jobs_->path() / "pairs.jsonl");
+    write_text(jobs_->path() / "words.txt");
+    const ChildResult prepared =
+        jobs_->tool({"data", "prepare", "--out", (jobs_->path() / "words").string(), "--vocab",
+                     "512", (jobs_->path() / "words.txt").string()});
+    ASSERT_EQ(prepared.exit_code, 0) << prepared.output;
     RunPlan reward;
-    reward.set = recipe_keys(*jobs_, "reward");
+    reward.set = keys("reward");
     reward.set.insert(reward.set.end(), {"train.steps=30", "optimizer.learning_rate=5e-3"});
     expect_done("reward", reward);
     expect_done("undisturbed", plan());
@@ -70,6 +88,14 @@ class RewardSelection : public testing::Test {
     delete jobs_;
   }
 
+  // Of a job whose bits depend on nothing but this file: its own tokenizer, and no mix.
+  static std::vector<std::string> keys(const std::string& kind) {
+    std::vector<std::string> set = recipe_keys(*jobs_, kind);
+    set.push_back(
+        fmt::format("data.tokenizer=\"{}\"", (jobs_->path() / "words" / "tokenizer").string()));
+    if (kind == "sft") set.emplace_back("mix.rows=0");
+    return set;
+  }
   static std::string reward_key(const std::string& run) {
     return fmt::format("start.reward=\"{}\"", (jobs_->path() / run).string());
   }
@@ -77,10 +103,10 @@ class RewardSelection : public testing::Test {
     RunPlan made;
     made.layout = layout;
     made.micro_batch = micro_batch;
-    made.set = recipe_keys(*jobs_, "sft");
+    made.set = keys("sft");
     made.set.insert(made.set.end(),
                     {reward_key("reward"), "ppo.response_tokens=12", "checkpoint.select=\"best\"",
-                     "checkpoint.keep=1", "train.steps=24", "optimizer.learning_rate=5e-3",
+                     "checkpoint.keep=1", "train.steps=24", "optimizer.learning_rate=2e-3",
                      "optimizer.decay=\"constant\""});
     return made;
   }
@@ -169,6 +195,8 @@ TEST_F(RewardSelection, EveryLayoutHasTheScoresOfOneRank) {
 
 TEST_F(RewardSelection, KilledItChoosesTheSameAndHoldsToItsRewardModel) {
   const std::int64_t scored = artifact("undisturbed").at("step").to_number<std::int64_t>();
+  constexpr std::int64_t kSteps = 24;
+  ASSERT_LT(scored, kSteps) << "nothing comes behind the best";
   for (const std::string& point :
        {fmt::format("step.end:{}:0", scored), fmt::format("step.end:{}:0", scored + 1)}) {
     SCOPED_TRACE(point);
@@ -198,8 +226,7 @@ TEST_F(RewardSelection, ARewardModelThatDoesNotFitIsRefused) {
   expect_refused("no-head", with(plan(), {reward_key("undisturbed")}), "value_head");
   expect_refused("vocab", with(plan(), {"model.vocab=520"}),
                  "tok_embed is 512 x 32, [model] says 520 x 32");
-  expect_refused("tokenizer", with(plan(), {other_tokenizer_key(jobs()), "mix.rows=0"}),
-                 "another tokenizer");
+  expect_refused("tokenizer", with(plan(), {other_tokenizer_key(jobs())}), "another tokenizer");
   expect_refused("long", with(plan(), {"ppo.response_tokens=126"}),
                  "no validation prompt can be answered");
   // Before anything starts.
