@@ -110,6 +110,17 @@ std::vector<FoundProcess> find_attempt_processes(const std::string& attempt_id) 
   return found;
 }
 
+bool is_on_a_command_line(const std::string& text) {
+  bool found = false;
+  for_each_process([&](pid_t pid) {
+    const auto holds = [&] {
+      return read_proc_file(fmt::format("/proc/{}/cmdline", pid)).find(text) != std::string::npos;
+    };
+    found = found || holds();
+  });
+  return found;
+}
+
 void signal_shims(const std::string& attempt_id, int signal) {
   for (const FoundProcess& process : find_attempt_processes(attempt_id)) {
     if (!is_waiting_shim(process.pid, signal)) continue;

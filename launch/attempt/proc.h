@@ -30,6 +30,9 @@ struct FoundProcess {
 // this process itself.
 std::vector<FoundProcess> find_attempt_processes(const std::string& attempt_id);
 
+// Whether a process on this node has the text in its command line.
+bool is_on_a_command_line(const std::string& text);
+
 // Sends a signal to each `talaria-launch rank` of the attempt on this node that waits for it (has
 // it blocked, so it cannot die of it). One that has not come so far yet looks at the attempt's
 // files when it does.

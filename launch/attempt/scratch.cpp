@@ -16,6 +16,7 @@
 #include "cluster/base/error.h"
 #include "cluster/base/log.h"
 #include "launch/attempt/command_line.h"
+#include "launch/attempt/proc.h"
 
 namespace talaria::launch {
 
@@ -23,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kYoungSeconds = 10.0;
+constexpr double kYoungSeconds = 2.0;
 
 // "-17-0": what follows the attempt in the name of a rank's segment.
 bool is_segment_ending(std::string_view text) {
@@ -54,14 +55,20 @@ bool is_young(const UniqueFd& folder) {
   return wall_seconds() - static_cast<double>(since.tv_sec) < kYoungSeconds;
 }
 
+// Between its making and its holding a folder is young, or the daemon of mpirun that made it still
+// waits for the other nodes; that one has the folder's path among its arguments.
+bool is_being_made(const UniqueFd& folder, const fs::path& path) {
+  return is_young(folder) || is_on_a_command_line(path.string());
+}
+
 // Folders of attempts whose processes were all killed, so that nobody holds them.
 void remove_forsaken(const fs::path& place) {
   std::error_code error;
   for (fs::directory_iterator at(place, error), end; !error && at != end; at.increment(error)) {
     if (!at->path().filename().string().starts_with("talaria-j")) continue;
     const UniqueFd folder(open_folder(at->path()));
-    // One that is being made is not held yet.
-    if (!folder || is_young(folder) || ::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    if (!folder || is_being_made(folder, at->path())) continue;
+    if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) continue;
     std::error_code ignored;
     fs::remove_all(at->path(), ignored);
   }

@@ -156,7 +156,7 @@ Blow Table::disturb(const Row& row, int number) {
       scene.mend.pop_back();
     }
     if (struck && !blow.missed) {
-      fs::remove_all(jobs_.path() / run);
+      if (blow.complaints.empty()) fs::remove_all(jobs_.path() / run);
       return blow;
     }
     fmt::print("{} at {:.2f} s missed{}\n", row.name, scene.instant,
