@@ -24,10 +24,11 @@ function(talaria_library name)
   target_link_libraries(${name} PUBLIC talaria_flags ${A_DEPS} PRIVATE ${A_PRIVATE_DEPS})
 endfunction()
 
-# talaria_test(NAME SOURCES ... DEPS ... LABELS ... TIMEOUT s): a GoogleTest program, one CTest per case.
-# A case labelled `ranks`, `layouts` or `system` runs several ranks and takes two of ctest's places.
+# talaria_test(NAME SOURCES ... DEPS ... LABELS ... TIMEOUT s [WAITS]): a GoogleTest program, one CTest per case.
+# A case labelled `ranks`, `layouts` or `system` runs several ranks and takes two of ctest's places. One that WAITS for
+# most of its time takes one, and is begun first, so that others run beside it.
 function(talaria_test name)
-  cmake_parse_arguments(A "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(A "WAITS" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   if(NOT A_TIMEOUT)
     set(A_TIMEOUT 120)
   endif()
@@ -42,9 +43,14 @@ function(talaria_test name)
       set(places 2)
     endif()
   endforeach()
+  set(order)
+  if(A_WAITS)
+    set(places 1)
+    set(order COST 1000)
+  endif()
   gtest_discover_tests(${name} TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST
     NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60 TEST_LIST ${name}_cases
-    PROPERTIES TIMEOUT ${A_TIMEOUT} PROCESSORS ${places})
+    PROPERTIES TIMEOUT ${A_TIMEOUT} PROCESSORS ${places} ${order})
   # gtest_discover_tests cannot pass a list as one property, so several labels are set afterwards.
   set(labels ${CMAKE_CURRENT_BINARY_DIR}/${name}_labels.cmake)
   file(WRITE ${labels} "if(${name}_cases)

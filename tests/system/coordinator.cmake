@@ -4,4 +4,4 @@ if(NOT TARGET talaria)
   return()
 endif()
 talaria_test(system_coordinator SOURCES coordinator_test.cpp
-  DEPS talaria_test_daemon talaria_test_jobs Boost::json LABELS system coordinator TIMEOUT 600)
+  DEPS talaria_test_daemon talaria_test_jobs Boost::json LABELS system coordinator TIMEOUT 600 WAITS)
