@@ -24,6 +24,22 @@ function(talaria_library name)
   target_link_libraries(${name} PUBLIC talaria_flags ${A_DEPS} PRIVATE ${A_PRIVATE_DEPS})
 endfunction()
 
+# talaria_test_headers(): the headers that nearly every test reads, compiled once; and the flags of the tests. What is
+# tested is optimised; its tests need not be.
+function(talaria_test_headers)
+  add_library(talaria_test_flags INTERFACE)
+  target_link_libraries(talaria_test_flags INTERFACE talaria_flags GTest::gmock Boost::json fmt::fmt)
+  target_compile_options(talaria_test_flags INTERFACE
+    $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1> $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
+  # A program, as the tests are: a library would be compiled with other flags.
+  set(source ${CMAKE_CURRENT_BINARY_DIR}/test_headers.cpp)
+  file(CONFIGURE OUTPUT ${source} CONTENT "int main() {}\n")
+  add_executable(talaria_test_headers ${source})
+  target_link_libraries(talaria_test_headers PRIVATE talaria_test_flags)
+  target_precompile_headers(talaria_test_headers PRIVATE <filesystem> <fstream> <functional> <map> <optional> <span>
+    <string> <vector> <boost/json.hpp> <fmt/format.h> <gmock/gmock.h> <gtest/gtest.h>)
+endfunction()
+
 # talaria_test(NAME SOURCES ... DEPS ... LABELS ... TIMEOUT s [WAITS]): a GoogleTest program, one CTest per case.
 # A case labelled `ranks`, `layouts` or `system` runs several ranks and takes two of ctest's places. One that WAITS for
 # most of its time takes one, and is begun first, so that others run beside it.
@@ -33,9 +49,8 @@ function(talaria_test name)
     set(A_TIMEOUT 120)
   endif()
   add_executable(${name} ${A_SOURCES})
-  target_link_libraries(${name} PRIVATE talaria_flags ${A_DEPS} GTest::gmock GTest::gtest_main)
-  # What is tested is optimised; its tests need not be, and build in three quarters of the time.
-  target_compile_options(${name} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
+  target_link_libraries(${name} PRIVATE ${A_DEPS} talaria_test_flags GTest::gtest_main)
+  target_precompile_headers(${name} REUSE_FROM talaria_test_headers)
   target_compile_definitions(${name} PRIVATE TALARIA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" TALARIA_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
   set(places 1)
   foreach(label ranks layouts system)
