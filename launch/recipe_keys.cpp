@@ -67,8 +67,9 @@ void add_rollout(std::vector<JobKey>& keys) {
                    "less than train.sequence_length and model.context")));
   keys.push_back(only({"sft", "ppo"}, integer("ppo.slots", {1, 1 << 16}, FIELD(ppo.slots),
                                               "sequences that a replica decodes at once")));
-  keys.push_back(only({"ppo"}, real("ppo.temperature", {0.0, 100.0, true, false},
-                                    FIELD(ppo.temperature), "of sampling")));
+  keys.push_back(
+      only({"ppo"}, real("ppo.temperature", {0.0, 100.0, true, false}, FIELD(ppo.temperature),
+                         "of sampling alone: ratios and KL are of temperature 1")));
   keys.push_back(only({"ppo"}, integer("ppo.top_k", {0, kMostInt}, FIELD(ppo.top_k),
                                        "draw from the k likeliest tokens; 0: from all")));
   keys.push_back(only({"ppo"}, real("ppo.top_p", {0.0, 1.0, true, false}, FIELD(ppo.top_p),
@@ -102,8 +103,8 @@ void add_update(std::vector<JobKey>& keys) {
   keys.push_back(only({"ppo"}, real("ppo.entropy_coefficient", {0.0, 1e6},
                                     FIELD(ppo.entropy_coefficient), "of the entropy bonus")));
   keys.push_back(only({"ppo"}, real("ppo.stop_kl", {0.0, 1e6}, FIELD(ppo.stop_kl),
-                                    "approximate KL of a minibatch that ends the iteration's "
-                                    "updates; 0: none does")));
+                                    "approximate KL of a minibatch after whose update the "
+                                    "iteration's updates end; 0: none does")));
   keys.push_back(
       only({"ppo"}, real("ppo.value_learning_rate", {0.0, 1e3}, FIELD(ppo.value_learning_rate),
                          "peak, for the value network", "optimizer.learning_rate")));
@@ -113,7 +114,7 @@ void add_update(std::vector<JobKey>& keys) {
   keys.push_back(
       only({"sft", "ppo"}, boolean("ppo.offload", FIELD(ppo.offload),
                                    "reference and reward model are in memory only while they "
-                                   "score")));
+                                   "score, the cache only while it is used")));
 }
 
 }  // namespace

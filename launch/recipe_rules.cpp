@@ -149,6 +149,11 @@ void settle_ppo(const JobReader& reader, Job& job) {
                   fmt::format("found {}; allowed: above {} (a fifth of ppo.rollout_batch)",
                               ppo.kl_horizon, static_cast<double>(ppo.rollout_batch) / 5.0));
   }
+  if (ppo.kl == "adaptive" && ppo.kl_coefficient == 0.0) {
+    reader.refuse(
+        "ppo.kl_coefficient",
+        "found 0; allowed with kl = \"adaptive\": above 0 (the controller multiplies it)");
+  }
   settle_rewards(reader, job);
 }
 

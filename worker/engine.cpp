@@ -39,8 +39,10 @@ std::int64_t max_message_bytes(const launch::Job& job) {
   return std::max(activation, model::Generator::max_message_bytes(job.model));
 }
 
-model::LearningRateSchedule learning_rate_schedule(const launch::Job& job, double peak) {
-  const double factor = peak > 0.0 ? peak / job.optimizer.learning_rate : 1.0;
+model::LearningRateSchedule learning_rate_schedule(const launch::Job& job,
+                                                   std::optional<double> peak) {
+  const double factor =
+      peak && job.optimizer.learning_rate > 0.0 ? *peak / job.optimizer.learning_rate : 1.0;
   return {factor * job.optimizer.learning_rate, factor * job.optimizer.min_learning_rate,
           job.optimizer.warmup_steps, job.optimizer.decay_steps, job.optimizer.decay};
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,9 +48,9 @@ struct StepReport {
 // What one of a job's models is, where it is not the job's only one.
 struct EngineOptions {
   model::HeadKind head = model::HeadKind::kLanguageModel;
-  bool frozen = false;         // only evaluates: no gradients, no optimizer
-  std::int64_t rows = 0;       // of a training step, all data ranks; 0: job.step_rows()
-  double learning_rate = 0.0;  // peak; 0: optimizer.learning_rate
+  bool frozen = false;                  // only evaluates: no gradients, no optimizer
+  std::int64_t rows = 0;                // of a training step, all data ranks; 0: job.step_rows()
+  std::optional<double> learning_rate = {};  // peak; else optimizer.learning_rate
 };
 
 class Engine {
@@ -109,6 +110,7 @@ void forward_only(model::GptStage& stage, parallel::Communicator& pipeline,
                   const model::Batch& batch, const model::PassObjective& objective = {});
 
 // `peak` in the place of optimizer.learning_rate, the end of the decay in proportion; 0: as it is.
-model::LearningRateSchedule learning_rate_schedule(const launch::Job& job, double peak = 0.0);
+model::LearningRateSchedule learning_rate_schedule(const launch::Job& job,
+                                                   std::optional<double> peak = std::nullopt);
 
 }  // namespace talaria::worker

@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -11,15 +10,15 @@
 #include <fmt/format.h>
 
 #include "cluster/base/error.h"
-#include "cluster/base/log.h"
 #include "cluster/base/text.h"
 #include "cluster/base/thread_pool.h"
 #include "launch/job.h"
-#include "storage/checkpoint/verify.h"
+#include "storage/checkpoint/reader.h"
 #include "storage/exchange/hf_tokenizer.h"
 #include "storage/exchange/new_folder.h"
 #include "worker/checkpointing.h"
 #include "worker/hugging_face.h"
+#include "worker/start.h"
 
 namespace talaria::worker {
 namespace {
@@ -31,30 +30,6 @@ std::string shown(const fs::path& path) { return one_line(path.string()); }
 
 storage::Gpt2Shape to_shape(const model::GptConfig& c) {
   return {c.layers, c.hidden, c.heads, c.ffn, c.context, c.vocab};
-}
-
-// A checkpoint's folder that verifies: `from` itself, or the newest of a run.
-fs::path choose_checkpoint(const fs::path& from) {
-  fs::path path = settled(from);
-  ThreadPool pool(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U)));
-  std::error_code error;
-  if (storage::parse_step_name(path.filename().string()) >= 0 ||
-      fs::exists(path / storage::kManifestName, error)) {
-    const storage::VerifyReport report = storage::verify_checkpoint(path, pool);
-    if (!report.ok()) fail("{}", one_line(report.damages.front().message()));
-    return path;
-  }
-  const fs::path inner = path / "checkpoints";
-  const storage::Restored restored =
-      storage::find_restorable(fs::is_directory(inner, error) ? inner : path, pool);
-  for (const storage::Skipped& each : restored.skipped) {
-    log_warning("{}: {}", shown(each.path), each.reason);
-  }
-  if (!restored.checkpoint) {
-    fail_usage("{}: no checkpoint that verifies; name a run directory or a checkpoint's folder",
-               shown(from));
-  }
-  return restored.checkpoint->path;
 }
 
 std::optional<storage::Tokenizer> choose_tokenizer(const ExportOptions& options,
@@ -80,7 +55,8 @@ std::optional<storage::Tokenizer> choose_tokenizer(const ExportOptions& options,
 std::string export_model(const ExportOptions& options) {
   const fs::path out = settled(options.out);
   storage::NewFolder folder(out);
-  const fs::path checkpoint = choose_checkpoint(options.from);
+  ThreadPool pool(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U)));
+  const fs::path checkpoint = resolve_start(settled(options.from).string(), "", pool);
   const TrainingState state = read_training_state(checkpoint);
   const launch::Job job =
       launch::parse_job(ConfigFile::parse(state.job_toml, (checkpoint / "manifest.json").string()));

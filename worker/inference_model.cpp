@@ -114,7 +114,7 @@ void InferenceModel::read_weights() {
   stream.pool = pool_.get();
   stage_ = std::make_unique<model::GptStage>(make_setup(job_, groups_.world->rank(), head_),
                                              *groups_.tensor, stream);
-  reader.read("param", stage_->parameters().weight_boxes());
+  reader.read(storage::weights_group(reader), stage_->parameters().weight_boxes());
 }
 
 std::vector<float> InferenceModel::token_numbers(const model::Batch& batch, TokenNumber wanted) {

@@ -32,8 +32,16 @@ inline constexpr std::string_view kValueLoss = "loss/value_avg";
 inline constexpr std::string_view kValueClipShare = "val/clipfrac_avg";
 inline constexpr std::string_view kRatio = "val/ratio";
 inline constexpr std::string_view kRatioVariance = "val/ratio_var";
+inline constexpr std::string_view kMixLoss = "mix_loss";
 inline constexpr std::string_view kLearningRate = "lr";
 inline constexpr std::string_view kEpisode = "episode";
+
+// Of the clock: they differ from run to run.
+inline constexpr std::string_view kEpisodesPerSecond = "eps";
+inline constexpr std::string_view kTokensPerSecond = "rollout/tokens_per_second";
+inline constexpr std::string_view kRolloutSeconds = "seconds/rollout";
+inline constexpr std::string_view kScoreSeconds = "seconds/score";
+inline constexpr std::string_view kUpdateSeconds = "seconds/update";
 
 // All of them, in the order of docs/metrics.md.
 inline constexpr std::array kPpoMetrics = {
@@ -58,8 +66,14 @@ inline constexpr std::array kPpoMetrics = {
     kValueClipShare,
     kRatio,
     kRatioVariance,
+    kMixLoss,
     kLearningRate,
     kEpisode,
+    kEpisodesPerSecond,
+    kTokensPerSecond,
+    kRolloutSeconds,
+    kScoreSeconds,
+    kUpdateSeconds,
 };
 
 }  // namespace talaria::worker::metric

@@ -46,11 +46,6 @@ fs::path newest_of_run(const std::string& start, const fs::path& folder, ThreadP
   return found.checkpoint->path;
 }
 
-// The group with the weights that a checkpoint hands on.
-std::string weights_group(const storage::CheckpointReader& reader) {
-  return reader.find(kAveragedGroup, "ln_f.weight") != nullptr ? kAveragedGroup : "param";
-}
-
 // The engine's weights, without a scalar head that is to be trained and that the checkpoint lacks.
 std::vector<parallel::NamedBox> boxes_in(const storage::CheckpointReader& reader, Engine& engine,
                                          StartUse use) {
@@ -249,7 +244,7 @@ fs::path load_start(const std::string& role, const std::string& start, StartUse 
     for (const parallel::NamedBox& box : boxes) {
       check_tensor(reader.manifest(), origin.checkpoint, box.tensor, box.global);
     }
-    reader.read(weights_group(reader), boxes);
+    reader.read(storage::weights_group(reader), boxes);
   });
   if (world.rank() == 0) {
     log_info("start.{}: {} (step {}, weights {})", role, origin.checkpoint, origin.step,
@@ -262,7 +257,7 @@ fs::path load_start(const std::string& role, const std::string& start, StartUse 
 
 void read_start(const fs::path& checkpoint, Engine& engine) {
   const storage::CheckpointReader reader(checkpoint);
-  reader.read(weights_group(reader), boxes_in(reader, engine, StartUse::kFrozen));
+  reader.read(storage::weights_group(reader), boxes_in(reader, engine, StartUse::kFrozen));
 }
 
 }  // namespace talaria::worker

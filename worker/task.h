@@ -44,8 +44,6 @@ struct TaskBuffer {
   Engine* engine = nullptr;
   float* data = nullptr;  // laid out as the engine's weights
 };
-// The group of the averaged weights that a run hands on in the place of "param".
-inline constexpr const char* kAveragedGroup = "ema_param";
 
 struct TaskResources {
   int rank = 0;

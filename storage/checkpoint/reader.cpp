@@ -113,6 +113,10 @@ const TensorRecord* CheckpointReader::find(const std::string& group,
   return nullptr;
 }
 
+std::string weights_group(const CheckpointReader& reader) {
+  return reader.find(kAveragedGroup, "ln_f.weight") != nullptr ? kAveragedGroup : "param";
+}
+
 void CheckpointReader::read(const std::string& group,
                             std::span<const parallel::NamedBox> boxes) const {
   std::vector<Copy> copies;

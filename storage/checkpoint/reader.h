@@ -42,4 +42,10 @@ class CheckpointReader {
   std::map<std::string, std::vector<Stored>> stored_;  // by full name
 };
 
+// The group of averaged weights that a run hands on in the place of "param".
+inline constexpr const char* kAveragedGroup = "ema_param";
+
+// The group of the weights that a checkpoint hands on.
+std::string weights_group(const CheckpointReader& reader);
+
 }  // namespace talaria::storage

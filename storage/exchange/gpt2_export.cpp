@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -140,7 +141,7 @@ class ShardExporter {
 
   void read(const Gpt2Tensor& part, const parallel::Box& box, float* to) {
     const parallel::NamedBox wanted = {part.name, part.global, part.vector, box, to, 0};
-    reader_.read("param", {&wanted, 1});
+    reader_.read(weights_group(reader_), {&wanted, 1});
   }
 
   const CheckpointReader& reader_;
@@ -173,15 +174,17 @@ void check_exportable(const CheckpointReader& reader, const Gpt2Shape& shape) {
   std::map<std::string, const Gpt2Tensor*> wanted;
   const std::vector<Gpt2Tensor> tensors = gpt2_tensors(shape);
   for (const Gpt2Tensor& tensor : tensors) wanted[tensor.name] = &tensor;
+  // What training keeps beside the weights stays behind; so does PPO's value network.
+  const std::string group = weights_group(reader);
+  const std::set<std::string> beside = {"param", "adam_m", "adam_v"};
   std::size_t found = 0;
   for (const TensorRecord& record : reader.manifest().tensors) {
-    const bool moment = record.group == "adam_m" || record.group == "adam_v";
+    if (record.group.starts_with("value_")) continue;
     const auto tensor = wanted.find(record.name);
-    if (tensor == wanted.end() || (!moment && record.group != "param")) {
+    if (tensor == wanted.end() || (record.group != group && !beside.contains(record.group))) {
       fail_usage(
           "tensor {}: Hugging Face's GPT-2 has no place for it; allowed: a checkpoint of a "
-          "language "
-          "model, without a scalar head or others' tensors",
+          "language model, without a scalar head or others' tensors",
           one_line(record.full_name()));
     }
     if (record.global != tensor->second->global || record.vector != tensor->second->vector) {
@@ -189,12 +192,12 @@ void check_exportable(const CheckpointReader& reader, const Gpt2Shape& shape) {
                  one_line(record.full_name()), record.global[0], record.global[1],
                  tensor->second->global[0], tensor->second->global[1]);
     }
-    if (!moment) ++found;
+    if (record.group == group) ++found;
   }
   if (found == wanted.size()) return;
   for (const Gpt2Tensor& tensor : tensors) {
-    if (reader.find("param", tensor.name) == nullptr) {
-      fail_usage("tensor param/{} is missing", tensor.name);
+    if (reader.find(group, tensor.name) == nullptr) {
+      fail_usage("tensor {}/{} is missing", group, tensor.name);
     }
   }
 }

@@ -227,7 +227,7 @@ TEST_F(HuggingFace, WrongUseIsOneLineAndExitCode2) {
   refused({"export", "run", "--out", "bad-hf"}, "bad-hf: is there already; choose another --out");
   refused({"export", "run"}, "--out is required");
   refused({"export", "no such", "--out", "x"}, "no such");
-  refused({"export", "data", "--out", "x"}, "data: no checkpoint that verifies");
+  refused({"export", "data", "--out", "x"}, "no checkpoint that verifies");
   refused({"export", "run", "--out", "x", "--dtype", "int8"}, "int8");
   refused({"export", "run", "--out", "x", "--max-shard-bytes", "0"}, "0");
   refused({"import", "data", "--out", "x"}, "config.json: no such file");

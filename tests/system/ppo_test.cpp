@@ -3,6 +3,7 @@
 // anywhere ends with those of the undisturbed one. Frozen models are what they were, or refused.
 #include <csignal>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include <boost/json.hpp>
@@ -13,6 +14,7 @@
 
 #include "cluster/base/file.h"
 #include "storage/checkpoint/crash_point.h"
+#include "storage/checkpoint/reader.h"
 #include "tests/support/ppo_job.h"
 
 namespace talaria::worker {
@@ -52,6 +54,7 @@ class Ppo : public testing::Test {
                             "grad_norm",
                             "validation_loss",
                             "tokens",
+                            "mix_loss",
                             "validation_model_score",
                             "validation_rule_score",
                             "objective/kl",
@@ -74,8 +77,29 @@ class Ppo : public testing::Test {
     }
     EXPECT_EQ(jobs_->weights_hash(run), jobs_->weights_hash("undisturbed"));
     EXPECT_EQ(beta_bits(run), beta_bits("undisturbed"));
+    // Of both networks, their moments and the averaged weights.
+    EXPECT_EQ(tensor_hashes(run), tensor_hashes("undisturbed"));
   }
 
+  // Of every tensor of the newest checkpoint, by its group and name.
+  static std::map<std::string, std::string> tensor_hashes(const std::string& run) {
+    const storage::CheckpointReader reader(jobs_->checkpoints(run).back());
+    std::map<std::string, std::string> hashes;
+    for (const storage::TensorRecord& tensor : reader.manifest().tensors) {
+      hashes[tensor.full_name()] = tensor.hash.hex();
+    }
+    EXPECT_TRUE(hashes.contains("ema_param/ln_f.weight"));
+    EXPECT_TRUE(hashes.contains("value_adam_v/value_head.weight"));
+    return hashes;
+  }
+  // Greedy answer of a run's model to a sum.
+  static std::string answer(const std::string& run) {
+    const ChildResult result =
+        jobs_->tool({"generate", "--run-dir", (jobs_->path() / run).string(), "--prompt",
+                     "12+34=", "--tokens", "5", "--temperature", "0"});
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    return result.output.substr(result.output.find("12+34="));
+  }
   // Of the KL penalty's coefficient in the newest checkpoint.
   static std::string beta_bits(const std::string& run) {
     const auto manifest =
@@ -114,6 +138,46 @@ class Ppo : public testing::Test {
 };
 
 JobFolder* Ppo::jobs_ = nullptr;
+
+// An average that hardly moves is the start, however far the policy went.
+TEST_F(Ppo, AveragedWeightsAreEvaluatedUsedAndExported) {
+  RunPlan far = plan(1, 1, 1);
+  far.set.insert(far.set.end(), {"optimizer.learning_rate=0.1", "train.steps=3", "ppo.ema=0"});
+  const ChildResult raw = jobs().run("raw", far, kTimeout);
+  ASSERT_EQ(raw.exit_code, 0) << raw.output;
+  far.set.back() = "ppo.ema=0.9999999";
+  const ChildResult averaged = jobs().run("averaged", far, kTimeout);
+  ASSERT_EQ(averaged.exit_code, 0) << averaged.output;
+  ASSERT_NE(answer("raw"), answer("sft"));
+  EXPECT_EQ(answer("averaged"), answer("sft"));
+
+  const auto answers_at = [](const std::string& run, int step) {
+    std::istringstream lines(read_file(jobs().path() / run / "samples.jsonl"));
+    std::vector<std::string> found;
+    for (std::string line; std::getline(lines, line);) {
+      const auto value = boost::json::parse(line);
+      if (value.at("step") == step) {
+        found.emplace_back(value.at("response").as_string());
+      }
+    }
+    EXPECT_EQ(found.size(), 3U);
+    return found;
+  };
+  EXPECT_NE(answers_at("raw", 3), answers_at("raw", 0));
+  EXPECT_EQ(answers_at("averaged", 3), answers_at("averaged", 0));
+
+  for (const char* run : {"raw", "averaged"}) {
+    const std::string out = (jobs().path() / (std::string(run) + "-export")).string();
+    const ChildResult exported =
+        jobs().tool({"checkpoint", "export", (jobs().path() / run).string(), "--out", out});
+    ASSERT_EQ(exported.exit_code, 0) << exported.output;
+    const ChildResult imported =
+        jobs().tool({"checkpoint", "import", out, "--out",
+                     (jobs().path() / (std::string(run) + "-again")).string()});
+    ASSERT_EQ(imported.exit_code, 0) << imported.output;
+    EXPECT_EQ(answer(std::string(run) + "-again"), answer(run));
+  }
+}
 
 TEST_F(Ppo, TheJobUsesWhatItIsToldTo) {
   // What the other cases compare would be worth little if it did not change.

@@ -257,6 +257,23 @@ TEST_F(ScorerOf, AScoreThatIsNoNumberIsRefusedWithItsPrompt) {
   EXPECT_THAT(said, HasSubstr("start.reward"));
 }
 
+TEST_F(ScorerOf, NoLimitAndNoOtherScoreHidesWhatIsNoNumber) {
+  launch::Job job = small_ppo_job(folder_);
+  job.start.reward = reward_model(job, std::numeric_limits<float>::infinity());
+  job.rewards.clip = 1.0;
+  job.rewards.score_unfinished = false;
+  const Rollout rollout(job, tokenizer_, false);
+  Scorer scorer(job, rollout);
+  scorer.open(resources());
+  for (const bool stopped : {true, false}) {
+    Episode episode = answered(rollout, 5, "1");
+    episode.stopped = stopped;
+    testing::internal::CaptureStderr();
+    EXPECT_THROW(scorer.score({episode}, true, groups_), AgreedFailure);
+    EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("a response to \"5=\" is"));
+  }
+}
+
 TEST_F(ScorerOf, ARuleNeedsAnswers) {
   std::ofstream(folder_ / "prompts.jsonl", std::ios::app) << "{\"prompt\":\"none=\"}\n";
   launch::Job job = small_ppo_job(folder_);
@@ -279,6 +296,7 @@ TEST_F(ValueNetwork, HasALearningRateOfItsOwn) {
   job.optimizer.learning_rate = 1e-2;
   job.optimizer.min_learning_rate = 1e-3;
   job.optimizer.warmup_steps = 2;
+  EXPECT_EQ(model::learning_rate(learning_rate_schedule(job, 0.0), 5), 0.0);
   const model::LearningRateSchedule own = learning_rate_schedule(job, 4e-2);
   const model::LearningRateSchedule policys = learning_rate_schedule(job);
   for (std::int64_t step = 0; step < 15; ++step) {

@@ -364,10 +364,19 @@ TEST(Metrics, TheseAreAllThatTheDocumentNames) {
   std::vector<Experience> all = two_responses();
   for (Experience& each : all) each.model_score = each.rule_score = each.score;
   estimate(all, plain_ppo(), 0.1);
-  std::set<std::string> names = {"lr", "episode"};
+  std::set<std::string> names = {"lr",
+                                 "episode",
+                                 "eps",
+                                 "rollout/tokens_per_second",
+                                 "seconds/rollout",
+                                 "seconds/score",
+                                 "seconds/update"};
   for (const auto& [name, value] : rollout_metrics(all, 0.1)) names.insert(name);
-  for (const auto& [name, value] : UpdateCounter(launch::PpoSection{}).metrics())
-    names.insert(name);
+  UpdateCounter counter(launch::PpoSection{});
+  const std::vector<float> nll = {9.0F, 9.0F, 1.0F, 2.0F};
+  counter.add_mix({&all[0], nullptr}, nll, 2);
+  EXPECT_EQ(counter.metrics().at("mix_loss"), 1.5);
+  for (const auto& [name, value] : counter.metrics()) names.insert(name);
   EXPECT_EQ(names, std::set<std::string>(metric::kPpoMetrics.begin(), metric::kPpoMetrics.end()));
 }
 

@@ -236,6 +236,8 @@ TEST(Recipe, WhatDoesNotFitIsRefusedInOneLine) {
                         "\"match\" only"));
   EXPECT_THAT(complaint(kPpo, {"ppo.kl_horizon=6"}),
               HasSubstr("ppo.kl_horizon: found 6; allowed: above 6.4"));
+  EXPECT_THAT(complaint(kPpo, {"ppo.kl_coefficient=0"}),
+              HasSubstr("ppo.kl_coefficient: found 0; allowed with kl = \"adaptive\": above 0"));
   EXPECT_THAT(complaint(kPpo, {"rewards.of="}), HasSubstr("rewards.of: missing"));
   EXPECT_THAT(complaint(kPpo, {"train.sequence_length=97"}),
               HasSubstr("train.sequence_length: found 97; allowed: an integer from 1 to 96"));

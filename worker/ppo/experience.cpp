@@ -158,6 +158,15 @@ void UpdateCounter::add_value(const std::vector<const Experience*>& rows,
   }
 }
 
+void UpdateCounter::add_mix(const std::vector<const Experience*>& rows, std::span<const float> nll,
+                            std::size_t length) {
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    if (rows[r] != nullptr) continue;
+    for (const float each : nll.subspan(r * length, length)) mix_loss_ += static_cast<double>(each);
+    mix_tokens_ += static_cast<double>(length);
+  }
+}
+
 std::map<std::string, double> UpdateCounter::metrics() const {
   double mean = 0.0;
   for (const double ratio : ratios_) mean += ratio / static_cast<double>(ratios_.size());
@@ -175,6 +184,7 @@ std::map<std::string, double> UpdateCounter::metrics() const {
   set(metric::kValueClipShare, value_clipped_ / value_tokens_);
   set(metric::kRatio, ratio_ / tokens_);
   set(metric::kRatioVariance, variance);
+  if (mix_tokens_ > 0.0) set(metric::kMixLoss, mix_loss_ / mix_tokens_);
   return metrics;
 }
 

@@ -50,6 +50,9 @@ class UpdateCounter {
                     std::span<const float> entropy, std::size_t length);
   void add_value(const std::vector<const Experience*>& rows, std::span<const float> values,
                  std::size_t length);
+  // Its mean loss on the rows of the mix.
+  void add_mix(const std::vector<const Experience*>& rows, std::span<const float> nll,
+               std::size_t length);
   std::map<std::string, double> metrics() const;
 
  private:
@@ -63,6 +66,8 @@ class UpdateCounter {
   double ratio_ = 0.0;
   double value_loss_ = 0.0;
   double value_clipped_ = 0.0;
+  double mix_loss_ = 0.0;
+  double mix_tokens_ = 0.0;
   std::vector<double> ratios_;  // the minibatches' means
 };
 

@@ -13,6 +13,7 @@
 #include "model/rl/ema.h"
 #include "model/rl/kl_controller.h"
 #include "storage/checkpoint/crash_point.h"
+#include "storage/checkpoint/reader.h"
 #include "storage/text/permutation.h"
 #include "worker/chat_data.h"
 #include "worker/ppo/objectives.h"
@@ -49,9 +50,6 @@ void PpoTask::build(const TaskResources& resources) {
                                              model::HeadKind::kLanguageModel);
   reference_->open(resources);
   scorer_.open(resources);
-  generator_ = std::make_unique<model::Generator>(policy_->stage(), *resources.groups.tensor,
-                                                  *resources.groups.pipeline, job_.ppo.slots,
-                                                  job_.train.sequence_length);
   if (job_.ppo.ema > 0.0) {
     const model::Parameters& parameters = policy_->stage().parameters();
     average_ = HostBuffer<float>(parameters.count());
@@ -64,7 +62,21 @@ std::vector<TaskModel> PpoTask::models() { return {{"", policy_.get()}, {"value_
 
 std::vector<TaskBuffer> PpoTask::buffers() {
   if (job_.ppo.ema == 0.0) return {};
-  return {{kAveragedGroup, policy_.get(), average_.data()}};
+  return {{storage::kAveragedGroup, policy_.get(), average_.data()}};
+}
+
+model::Generator& PpoTask::generator() {
+  if (generator_ == nullptr) {
+    Groups& groups = resources_->groups;
+    generator_ =
+        std::make_unique<model::Generator>(policy_->stage(), *groups.tensor, *groups.pipeline,
+                                           job_.ppo.slots, job_.train.sequence_length);
+  }
+  return *generator_;
+}
+
+void PpoTask::done_generating() {
+  if (job_.ppo.offload) generator_.reset();
 }
 
 void PpoTask::begin() {
@@ -124,7 +136,8 @@ StepReport PpoTask::step(std::int64_t step, bool stop_requested) {
   const double started = monotonic_seconds();
   resources_->reporter.enter(wire::Phase::kRollout);
   storage::crash_point("rollout.begin");
-  std::vector<Episode> episodes = rollout_.sample(step, *generator_, resources_->groups);
+  std::vector<Episode> episodes = rollout_.sample(step, generator(), resources_->groups);
+  done_generating();
   const double rolled_out = monotonic_seconds();
   resources_->reporter.enter(wire::Phase::kScore);
   storage::crash_point("score.begin");
@@ -145,10 +158,13 @@ StepReport PpoTask::step(std::int64_t step, bool stop_requested) {
   report.metrics[std::string(metric::kLearningRate)] = report.learning_rate;
   report.metrics[std::string(metric::kEpisode)] =
       static_cast<double>((step + 1) * job_.ppo.rollout_batch);
-  report.metrics["seconds/rollout"] = rolled_out - started;
-  report.metrics["seconds/score"] = scored - rolled_out;
-  report.metrics["seconds/update"] = monotonic_seconds() - scored;
-  report.metrics["rollout/tokens_per_second"] = tokens / (rolled_out - started);
+  const double updated = monotonic_seconds();
+  report.metrics[std::string(metric::kRolloutSeconds)] = rolled_out - started;
+  report.metrics[std::string(metric::kScoreSeconds)] = scored - rolled_out;
+  report.metrics[std::string(metric::kUpdateSeconds)] = updated - scored;
+  report.metrics[std::string(metric::kTokensPerSecond)] = tokens / (rolled_out - started);
+  report.metrics[std::string(metric::kEpisodesPerSecond)] =
+      static_cast<double>(job_.ppo.rollout_batch) / (updated - started);
   return report;
 }
 
@@ -224,6 +240,7 @@ double PpoTask::update_policy(std::int64_t step, std::int64_t update, const Mini
   }
   const std::vector<float> nll = policy_->gather(policy_->stage().token_nll());
   const std::vector<float> entropy = policy_->gather(policy_->stage().token_entropy());
+  counter.add_mix(rows, nll, static_cast<std::size_t>(batch.length));
   return counter.add_policy(rows, nll, entropy, static_cast<std::size_t>(batch.length));
 }
 
@@ -247,11 +264,19 @@ void PpoTask::update_value(std::int64_t step, const Minibatch& episodes, UpdateC
                     static_cast<std::size_t>(batch.length));
 }
 
-Evaluation PpoTask::answer_samples(std::int64_t step) {
+std::optional<Evaluation> PpoTask::answer_samples(std::int64_t step) {
+  float* const weights = policy_->stage().parameters().weights();
+  const auto exchange = [&] {
+    std::swap_ranges(average_.data(), average_.data() + average_.count(), weights);
+  };
+  exchange();
   const std::vector<Episode> episodes =
-      rollout_.answer(job_.train.eval_samples, *generator_, resources_->groups);
+      rollout_.answer(job_.train.eval_samples, generator(), resources_->groups);
+  exchange();
+  done_generating();
   const Scorer::Scores scores = scorer_.score(episodes, false, resources_->groups);
   if (resources_->rank == 0) write_samples(step, episodes, scores);
+  if (rollout_.validation().empty()) return std::nullopt;
   const auto mean = [](const std::vector<double>& numbers) {
     double sum = 0.0;
     for (const double number : numbers) sum += number;

@@ -51,7 +51,12 @@ class PpoTask final : public Task {
                     StepReport& report);
   std::vector<std::vector<float>> pass(Engine& engine, const std::vector<Episode>& episodes,
                                        TokenNumber wanted) const;
-  Evaluation answer_samples(std::int64_t step);
+  // Makes it where there is none. It goes away after each use where ppo.offload says so.
+  model::Generator& generator();
+  void done_generating();
+  // The validation prompts' likeliest responses by the weights that the run hands on; absent where
+  // no prompt is kept for validation.
+  std::optional<Evaluation> answer_samples(std::int64_t step);
   void write_samples(std::int64_t step, const std::vector<Episode>& episodes,
                      const Scorer::Scores& scores) const;
 
@@ -66,9 +71,9 @@ class PpoTask final : public Task {
   std::unique_ptr<Engine> policy_;
   std::unique_ptr<Engine> value_;
   std::unique_ptr<FrozenModel> reference_;
-  std::unique_ptr<model::Generator> generator_;
-  HostBuffer<float> average_;  // of the policy's weights; empty without ppo.ema
-  double beta_ = 0.0;          // coefficient of the KL penalty
+  std::unique_ptr<model::Generator> generator_;  // empty between uses with ppo.offload
+  HostBuffer<float> average_;                    // of the policy's weights; empty without ppo.ema
+  double beta_ = 0.0;                            // coefficient of the KL penalty
   std::int64_t steps_done_ = 0;
 };
 

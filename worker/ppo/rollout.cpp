@@ -27,6 +27,7 @@ Rollout::Rollout(const launch::Job& job, const storage::Tokenizer& tokenizer, bo
         "data.files: no prompt is left for training; lower data.validation or "
         "ppo.response_tokens, or bring more of them");
   }
+  check_selectable(job, validation_.size());
 }
 
 std::vector<Episode> Rollout::generate(const std::vector<storage::PromptLine>& lines,

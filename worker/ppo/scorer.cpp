@@ -71,13 +71,15 @@ Scorer::Scores Scorer::score(const std::vector<Episode>& episodes, bool training
       const Episode& episode = episodes[e];
       const storage::PromptLine& prompt = rollout_.prompt_of(episode, training);
       if (rule_) scores.rule.push_back(rule_->score(rollout_.words(episode), prompt.answer));
-      const double total =
-          combine(episode, model_ == nullptr ? 0.0 : scores.model[e], rule_ ? scores.rule[e] : 0.0);
-      if (!std::isfinite(total)) {
+      const double model = model_ == nullptr ? 0.0 : scores.model[e];
+      const double rule = rule_ ? scores.rule[e] : 0.0;
+      const double total = combine(episode, model, rule);
+      // Before a limit or another score for an unfinished response hides it.
+      if (!std::isfinite(model + rule + total)) {
         fail(
             "the score of a response to {} is {}; look at the reward model (start.reward), whose "
             "weights may hold numbers that are not finite",
-            shown(prompt), total);
+            shown(prompt), model + rule + total);
       }
       scores.total.push_back(total);
     }
