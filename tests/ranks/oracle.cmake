@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-talaria_test(ranks_oracle SOURCES oracle_test.cpp DEPS talaria_test_engine talaria_ref LABELS ranks TIMEOUT 180)
+talaria_test(ranks_oracle SOURCES oracle_test.cpp DEPS talaria_test_engine talaria_trainer talaria_ref LABELS ranks TIMEOUT 180)

@@ -3,12 +3,15 @@
 // parameter, dropout included, up to f32 rounding.
 #include <algorithm>
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
 #include "model/ref/gpt.h"
 #include "tests/support/local_engine.h"
 #include "tests/support/objectives.h"
+#include "worker/preference.h"
 
 namespace talaria::worker {
 namespace {
@@ -55,6 +58,11 @@ void expect_oracle(const EngineRun& run, const Oracle& oracle) {
       for (const double q : oracle.gradients.at(name.substr(0, at) + "attn.q.bias")) {
         largest = std::max(largest, std::abs(q));
       }
+    }
+    // So is that of a bias that moves all rewards alike, under a loss of their differences.
+    if (name == "value_head.bias" || name == "ln_f.bias") {
+      const auto weight = oracle.gradients.find("ln_f.weight");
+      for (const double w : weight->second) largest = std::max(largest, std::abs(w));
     }
     for (std::size_t i = 0; i < expected.size(); ++i) {
       worst = std::max(worst, std::abs(static_cast<double>(gradient[i]) - expected[i]));
@@ -181,6 +189,88 @@ TEST(Oracle, AScalarHead) {
   Oracle oracle;
   oracle.loss = model::ref::gpt_value_loss(job.model, first_weights(job, task),
                                            whole_batch(job, task), loss, &oracle.gradients);
+  expect_oracle(run_engine(job, 1, nullptr, task), oracle);
+  job.parallel.layout = {2, 2, 2};
+  expect_oracle(run_engine(job, 1, nullptr, task), oracle);
+}
+
+// The segments of each row, the first being sample `first`, are the ranked answers of one prompt,
+// two of them alike.
+std::vector<RowComparisons> comparisons_of(const model::Batch& batch, std::int64_t first) {
+  std::vector<RowComparisons> rows(static_cast<std::size_t>(batch.samples()));
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const auto length = static_cast<std::size_t>(batch.length);
+    const auto starts = std::span(batch.starts).subspan(r * length, length);
+    std::vector<storage::AnswerPlace> places;
+    for (std::size_t t = 0; t < length; ++t) {
+      if (t + 1 < length && starts[t + 1] == starts[t]) continue;
+      places.push_back({static_cast<std::int32_t>(t)});
+    }
+    const std::size_t row = static_cast<std::size_t>(first) + r;
+    std::vector<std::int32_t> ranks;
+    for (std::size_t k = 0; k < places.size(); ++k) {
+      ranks.push_back(k == 1 ? 0 : static_cast<std::int32_t>((k * 5 + row) % 7));
+    }
+    ranks[0] = 0;
+    rows[r] = {{places}, {ranks}};
+  }
+  return rows;
+}
+
+// Mean over the pairs of different ranks of -log sigmoid(better - worse), written out.
+double ranked_loss(const RowComparisons& row, std::span<const double> values,
+                   std::span<double> d_values) {
+  const std::vector<storage::AnswerPlace>& places = row.places[0];
+  const auto at = [&](std::size_t k) { return static_cast<std::size_t>(places[k].last); };
+  double loss = 0.0;
+  double pairs = 0.0;
+  std::vector<std::pair<std::size_t, double>> slopes;
+  for (std::size_t better = 0; better < places.size(); ++better) {
+    for (std::size_t worse = 0; worse < places.size(); ++worse) {
+      if (row.ranks[0][better] >= row.ranks[0][worse]) continue;
+      const double difference = values[at(better)] - values[at(worse)];
+      loss += std::log1p(std::exp(-difference));
+      pairs += 1.0;
+      slopes.emplace_back(at(better), -1.0 / (1.0 + std::exp(difference)));
+      slopes.emplace_back(at(worse), 1.0 / (1.0 + std::exp(difference)));
+    }
+  }
+  if (pairs == 0.0) return 0.0;
+  for (const auto& [token, slope] : slopes) d_values[token] += slope / pairs;
+  return loss / pairs;
+}
+
+TEST(Oracle, TheRewardModelsPairwiseLoss) {
+  launch::Job job = oracle_job();
+  const auto comparisons = static_cast<double>(job.train.global_batch);
+  const EngineTask task = {
+      .head = model::HeadKind::kScalar,
+      .batch = packed_batch,
+      .train = [&](Engine& engine, std::int64_t step, const model::Batch& batch) {
+        const std::vector<RowComparisons> rows = comparisons_of(batch, engine.first_sample());
+        PairwiseObjective objective(rows, comparisons);
+        return engine.train_step(step, batch, {.scalars = &objective}, comparisons, false);
+      }};
+  const std::vector<RowComparisons> rows = comparisons_of(packed_batch(job, 0, 4), 0);
+  const auto length = static_cast<std::size_t>(job.train.sequence_length);
+  double answers = 0.0;
+  const model::ref::ValueLoss loss = [&](std::span<const double> values,
+                                         std::span<double> d_values) {
+    std::fill(d_values.begin(), d_values.end(), 0.0);
+    double sum = 0.0;
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      answers += static_cast<double>(rows[r].places[0].size());
+      sum += ranked_loss(rows[r], values.subspan(r * length, length),
+                         d_values.subspan(r * length, length));
+    }
+    for (double& d : d_values) d /= comparisons;
+    return sum / comparisons;
+  };
+  Oracle oracle;
+  oracle.loss = model::ref::gpt_value_loss(job.model, first_weights(job, task),
+                                           whole_batch(job, task), loss, &oracle.gradients);
+  EXPECT_GE(answers, 2.0 * comparisons);
+  EXPECT_GT(oracle.loss, 0.0);
   expect_oracle(run_engine(job, 1, nullptr, task), oracle);
   job.parallel.layout = {2, 2, 2};
   expect_oracle(run_engine(job, 1, nullptr, task), oracle);
