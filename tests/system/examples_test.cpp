@@ -18,6 +18,7 @@
 
 #include "cluster/base/file.h"
 #include "cluster/base/subprocess.h"
+#include "tests/support/text_fixtures.h"
 
 namespace talaria {
 namespace {
@@ -45,13 +46,18 @@ class Examples : public testing::Test {
   }
   ~Examples() override { fs::remove_all(folder_); }
 
-  Captured type(const std::vector<std::string>& words) const {
+  Captured run(const std::vector<std::string>& words) const {
     std::vector<std::string> argv = {"env", "-C", folder_.string(),
                                      "XDG_STATE_HOME=" + (folder_ / "state").string(),
                                      "TALARIA_STATE_DIR=" + (folder_ / "daemon").string()};
     argv.insert(argv.end(), words.begin(), words.end());
-    argv[5] = std::string(TALARIA_SOURCE_DIR) + "/examples/" + argv[5];
     return run_captured(argv, 200);
+  }
+
+  // A script of examples/.
+  Captured type(std::vector<std::string> words) const {
+    words.at(0) = std::string(TALARIA_SOURCE_DIR) + "/examples/" + words.at(0);
+    return run(words);
   }
 
   fs::path folder_;
@@ -191,6 +197,57 @@ TEST_F(Examples, RewardRunsAlsoOnTranscripts) {
   EXPECT_THAT(ran.out, HasSubstr("| hh-rlhf, seed |"));
   EXPECT_THAT(ran.out, testing::ContainsRegex("\n\\| 5 \\| 1 \\| [34][0-9] \\| [12][0-9] \\| "));
   EXPECT_THAT(ran.err, HasSubstr("a seed missed the mark"));
+}
+
+TEST_F(Examples, ChatsDataSaysWhatIsMissing) {
+  const Captured pairs =
+      type({"chat/data", "data/chat", "--bin", TALARIA_BIN_DIR, "--hh", "nowhere.jsonl"});
+  EXPECT_EQ(pairs.exit_code, 2);
+  EXPECT_THAT(pairs.err, testing::StartsWith("examples/chat/data: nowhere.jsonl is missing; "));
+  EXPECT_EQ(pairs.err.find('\n'), pairs.err.size() - 1);
+  EXPECT_EQ(type({"chat/data", "data/chat", "--shh", "x"}).exit_code, 2);
+  EXPECT_FALSE(fs::exists(folder_ / "data"));
+}
+
+TEST_F(Examples, ChatsDataServeAllStagesOfItsGraph) {
+  const fs::path pairs = test::shared_data("hh-rlhf/preferences.jsonl");
+  TALARIA_NEEDS_SHARED(pairs);
+  std::ofstream(folder_ / "text.txt") << test::random_prose(3, 300000);
+  const Captured made = type({"chat/data", "data/chat", "--bin", TALARIA_BIN_DIR, "--hh",
+                              pairs.string(), "--text", "text.txt"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_THAT(made.out, HasSubstr("data/chat/prompts.jsonl: 526 lines used, 3 bad\n"));
+
+  // The job file with gates that a model of two steps passes, and short answers.
+  std::string job = read_file(fs::path(TALARIA_SOURCE_DIR) / "examples/chat.toml");
+  const auto change = [&](const std::string& from, const std::string& to) {
+    ASSERT_NE(job.find(from), std::string::npos) << from;
+    job.replace(job.find(from), from.size(), to);
+  };
+  change("validation_loss < 5", "validation_loss < 9");
+  change("accuracy >= 0.6", "accuracy >= 0");
+  change("rollout_batch = 64", "rollout_batch = 16");
+  change("response_tokens = 64", "response_tokens = 8");
+  std::ofstream(folder_ / "chat.toml") << job;
+  std::vector<std::string> command = {std::string(TALARIA_BIN_DIR) + "/talaria", "run",
+                                      "chat.toml"};
+  for (const char* key : {"train.steps=2", "model.layers=1", "model.hidden=32", "model.heads=4"}) {
+    command.insert(command.end(), {"--set", key});
+  }
+  const auto handed_on = [&] {
+    std::string all;
+    for (const char* stage : {"pretrain", "sft", "reward", "ppo"}) {
+      all += read_file(folder_ / "runs/chat" / stage / "artifact.json");
+    }
+    return all;
+  };
+  const Captured ran = run(command);
+  ASSERT_EQ(ran.exit_code, 0) << ran.out << ran.err;
+  const std::string first = handed_on();
+  const Captured again = run(command);
+  EXPECT_EQ(again.exit_code, 0) << again.out << again.err;
+  EXPECT_THAT(again.out + again.err, HasSubstr("ppo: done already; step 2"));
+  EXPECT_EQ(handed_on(), first);
 }
 
 }  // namespace
