@@ -48,8 +48,8 @@ struct StepReport {
 // What one of a job's models is, where it is not the job's only one.
 struct EngineOptions {
   model::HeadKind head = model::HeadKind::kLanguageModel;
-  bool frozen = false;                  // only evaluates: no gradients, no optimizer
-  std::int64_t rows = 0;                // of a training step, all data ranks; 0: job.step_rows()
+  bool frozen = false;    // only evaluates: no gradients, no optimizer
+  std::int64_t rows = 0;  // of a training step, all data ranks; 0: job.step_rows()
   std::optional<double> learning_rate = {};  // peak; else optimizer.learning_rate
 };
 
