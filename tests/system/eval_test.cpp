@@ -306,6 +306,9 @@ TEST_F(Eval, RefusesWhatItCannotDo) {
   const std::string plain = models().write("plain.jsonl", "{\"prompt\": \"What is red?\"}\n");
   refused({"win-rate", "--a", run("sft"), "--b", run("sft"), plain, "--rule", "exact"},
           "plain.jsonl:1: no \"answer\"");
+  refused({"win-rate", "--a", run("sft"), "--b", run("sft"), asked, "--rule", "match", "--pattern",
+           "(.+)", "--group", "number"},
+          "questions.jsonl:1: the \"answer\" \"apple\" is no number");
 }
 
 TEST_F(Eval, RefusesModelsOfAnotherTokenizer) {

@@ -296,12 +296,17 @@ TEST_F(Ppo, AStartThatDoesNotFitIsRefused) {
   expect_refused("missing", other, "is no folder");
 }
 
-TEST_F(Ppo, APromptWithoutAnswerIsRefused) {
-  fs::copy(jobs().path() / "prompts.jsonl", jobs().path() / "some.jsonl");
-  std::ofstream(jobs().path() / "some.jsonl", std::ios::app) << "{\"prompt\":\"1+1=\"}\n";
+TEST_F(Ppo, APromptThatTheRuleCannotCompareWithIsRefused) {
+  const std::string file = (jobs().path() / "some.jsonl").string();
+  const std::string good = read_file(jobs().path() / "prompts.jsonl");
   RunPlan other = plan(1, 1, 1);
-  other.set = {fmt::format("data.files=[\"{}/some.jsonl\"]", jobs().path().string())};
-  expect_refused("unanswered", other, "the prompt \"1+1=\" has no \"answer\"");
+  other.set = {fmt::format("data.files=[\"{}\"]", file)};
+  write_file_atomic(file, good + "{\"prompt\":\"1+1=\"}\n");
+  expect_refused("unanswered", other, "some.jsonl:401: no \"answer\", with which a rule of kind ");
+  write_file_atomic(file, good + "{\"prompt\":\"1+1=\",\"answer\":\"two\"}\n");
+  other.set.insert(other.set.end(), {"rewards.rule=\"match\"", "rewards.pattern=\"(.+)\"",
+                                     "rewards.compare=\"number\""});
+  expect_refused("no-number", other, "some.jsonl:401: the \"answer\" \"two\" is no number");
 }
 
 }  // namespace
