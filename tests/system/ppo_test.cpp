@@ -280,7 +280,8 @@ TEST_F(Ppo, AStartThatDoesNotFitIsRefused) {
   RunPlan other = plan(1, 1, 1);
   // A policy is no reward model.
   other.set = {fmt::format("start.reward=\"{}/sft\"", folder)};
-  expect_refused("no-head", other, "value_head");
+  expect_refused("no-head", other, "start.reward: ");
+  expect_refused("no-head", other, "a language model, no reward model");
   // Another vocabulary: the tensors have another shape.
   other.set = {"model.vocab=300"};
   expect_refused("vocab", other, "make [model] that of the checkpoint");
@@ -293,7 +294,7 @@ TEST_F(Ppo, AStartThatDoesNotFitIsRefused) {
                "model.vocab=258"};
   expect_refused("tokenizer", other, "another tokenizer");
   other.set = {"start.reward=\"no such\""};
-  expect_refused("missing", other, "is no folder");
+  expect_refused("missing", other, "start.reward: \"no such\": no such is no folder");
 }
 
 TEST_F(Ppo, APromptThatTheRuleCannotCompareWithIsRefused) {
