@@ -75,6 +75,12 @@ void InferenceModel::read_description(const InferenceOptions& options) {
         "{}: {} tokens, but the model of {} knows {}; name the tokenizer it was trained with",
         folder.string(), tokenizer_->vocab_size(), checkpoint_.string(), job_.model.vocab);
   }
+  if (!state.tokenizer.empty() && state.tokenizer != tokenizer_->fingerprint()) {
+    fail_usage(
+        "{}: another tokenizer ({}) than {} was trained with ({}); bring that one back, or name "
+        "its folder with --tokenizer",
+        folder.string(), tokenizer_->fingerprint(), checkpoint_.string(), state.tokenizer);
+  }
 }
 
 void InferenceModel::make_groups(parallel::Process* process) {

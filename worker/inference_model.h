@@ -25,9 +25,9 @@ struct InferenceOptions {
   std::filesystem::path run_directory;
   std::filesystem::path checkpoint;
   model::HeadKind head = model::HeadKind::kLanguageModel;  // a checkpoint with another is refused
-  std::filesystem::path tokenizer;                         // empty: the job file's
-  parallel::Layout layout;                                 // data is 1
-  int threads = 0;  // of this rank; 0: its share of the node's cores
+  std::filesystem::path tokenizer;  // empty: the job file's; it must be what was trained with
+  parallel::Layout layout;          // data is 1
+  int threads = 0;                  // of this rank; 0: its share of the node's cores
 };
 
 class InferenceModel {

@@ -84,11 +84,30 @@ RuleReward::RuleReward(const RewardRule& rule, std::string_view where) : rule_(r
   }
 }
 
-double RuleReward::score(std::string_view response, std::string_view expected) const {
-  if (needs_expected() && stripped(expected).empty()) {
-    fail("a rule of kind {} compares with an expected answer, and the prompt has none",
-         in_quotes(rule_.kind));
+std::string RuleReward::fault_of(std::string_view expected) const {
+  if (!needs_expected()) return "";
+  if (stripped(expected).empty()) {
+    return fmt::format(
+        "{}, with which a rule of kind {} compares; allowed: an answer that is not blank",
+        expected.empty() ? "no \"answer\"" : "the \"answer\" is blank", in_quotes(rule_.kind));
   }
+  if (rule_.group == "number" && !parse_decimal(expected)) {
+    return fmt::format(
+        "the \"answer\" {} is no number, and the rule compares numbers; allowed: a decimal number "
+        "(1,000 or -2.5), or a rule that compares text",
+        in_quotes(expected));
+  }
+  return "";
+}
+
+void RuleReward::check(std::string_view expected, std::string_view place) const {
+  const std::string fault = fault_of(expected);
+  if (!fault.empty()) fail_usage("{}: {}", place, fault);
+}
+
+double RuleReward::score(std::string_view response, std::string_view expected) const {
+  const std::string fault = fault_of(expected);
+  if (!fault.empty()) fail("the prompt: {}", fault);
   if (rule_.kind == "exact") return stripped(response) == stripped(expected) ? 1.0 : 0.0;
   if (rule_.kind == "match") return accepted_matches(response, expected);
   const double whole = matches(*of_, response);
@@ -107,7 +126,6 @@ double RuleReward::matches(const storage::TextPattern& pattern, std::string_view
 double RuleReward::accepted_matches(std::string_view response, std::string_view expected) const {
   const bool by_number = rule_.group == "number";
   const std::optional<double> number = by_number ? parse_decimal(expected) : std::nullopt;
-  if (by_number && !number) fail("the expected answer {} is no number", in_quotes(expected));
   const auto accepts = [&](const storage::PatternMatch& match) {
     if (rule_.group.empty()) return true;
     if (!match.group) return false;

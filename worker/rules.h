@@ -38,15 +38,19 @@ class RuleReward {
 
   // Whether score() compares with `expected`, so that every prompt must have one.
   bool needs_expected() const { return rule_.kind == "exact" || !rule_.group.empty(); }
+  // UsageError, which begins with `place` ("file:line"), where score() could not compare with
+  // `expected`.
+  void check(std::string_view expected, std::string_view place) const;
 
-  // Any bytes. `expected` does not matter unless needed; Error where it is needed and has nothing
-  // but white space, or is no number where one is compared. Error where a pattern takes too long
-  // (storage::TextPattern).
+  // Any bytes. `expected` does not matter unless needed; Error where check() refuses it, or where a
+  // pattern takes too long (storage::TextPattern).
   double score(std::string_view response, std::string_view expected) const;
 
  private:
   double matches(const storage::TextPattern& pattern, std::string_view response) const;
   double accepted_matches(std::string_view response, std::string_view expected) const;
+  // What keeps `expected` from being compared with, and what is allowed; "" where nothing does.
+  std::string fault_of(std::string_view expected) const;
 
   RewardRule rule_;
   std::optional<storage::TextPattern> pattern_;

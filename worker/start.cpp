@@ -57,16 +57,34 @@ std::vector<parallel::NamedBox> boxes_in(const storage::CheckpointReader& reader
   return boxes;
 }
 
+// The key that a user wrote for start.<role>, which is another's value where it is not written.
+std::string written_key(const std::string& role, const std::string& start,
+                        const launch::StartSection& all) {
+  if (role == "value" && start == all.reward) return "start.reward";
+  if (role != "reward" && start == all.weights) return "start.weights";
+  return "start." + role;
+}
+
+// Complaints of `check` begin with the key.
+template <class Check>
+void naming_key(const std::string& key, const Check& check) {
+  try {
+    check();
+  } catch (const UsageError& error) {
+    fail_usage("{}: {}", key, error.what());
+  }
+}
+
 // A checkpoint that says what tokenizer it was trained with must have been trained with this one.
-void check_tokenizer(const Origin& origin, const std::string& meta_json,
+void check_tokenizer(const fs::path& checkpoint, const std::string& meta_json,
                      const TaskResources& resources) {
   const boost::json::value meta = boost::json::parse(meta_json);
   const auto* tokenizer = meta.as_object().if_contains("tokenizer");
   if (tokenizer == nullptr || tokenizer->as_string() == resources.tokenizer) return;
   fail_usage(
-      "start.{}: {} was trained with another tokenizer ({}, the job's is {}); name a model of "
-      "the same tokenizer, or its tokenizer as data.tokenizer",
-      origin.role, origin.checkpoint, std::string(tokenizer->as_string()), resources.tokenizer);
+      "{} was trained with another tokenizer ({}, the job's is {}); name a model of the same "
+      "tokenizer, or its tokenizer as data.tokenizer",
+      checkpoint.string(), std::string(tokenizer->as_string()), resources.tokenizer);
 }
 
 // A key of [start] and its value.
@@ -100,6 +118,12 @@ const storage::TensorRecord* find_weights(const storage::Manifest& manifest,
 void check_tensor(const storage::Manifest& manifest, const fs::path& checkpoint,
                   const std::string& name, const parallel::Dims& global) {
   const storage::TensorRecord* tensor = find_weights(manifest, name);
+  if (tensor == nullptr && name.starts_with(kScalarHead)) {
+    fail_usage(
+        "{}: a language model, no reward model: it has no {}; allowed: the run or a checkpoint of "
+        "a job of kind \"reward\"",
+        checkpoint.string(), name);
+  }
   if (tensor == nullptr) {
     fail_usage("{}: it has no tensor {}; start from a model of the shape that [model] says",
                checkpoint.string(), name);
@@ -164,9 +188,9 @@ void check_same(const Origin& now, const TaskResources& resources) {
   for (const Origin& then : resources.origins) {
     if (then.role != now.role || then.weights_hash == now.weights_hash) continue;
     fail_usage(
-        "start.{}: {} has the weights {}, but the run was started with {} ({}); bring those "
-        "back, or use another --run-dir",
-        now.role, now.checkpoint, now.weights_hash, then.weights_hash, then.checkpoint);
+        "{} has the weights {}, but the run was started with {} ({}); bring those back, or use "
+        "another --run-dir",
+        now.checkpoint, now.weights_hash, then.weights_hash, then.checkpoint);
   }
 }
 
@@ -191,15 +215,13 @@ fs::path resolve_start(const std::string& start, const fs::path& run_path, Threa
 void check_starts(const launch::Job& job) {
   for (const auto& [role, start] : starts_of(job)) {
     if (start.empty() || !launch::started_stage(start).empty()) continue;
-    try {
+    naming_key("start." + role, [&, &role = role, &start = start] {
       const auto [checkpoint, manifest] = look_at(start);
       check_shape(manifest, checkpoint, job.model);
       if (role == "reward") {
         check_tensor(manifest, checkpoint, kScalarHeadWeight, {1, job.model.hidden});
       }
-    } catch (const UsageError& error) {
-      fail_usage("start.{}: {}", role, error.what());
-    }
+    });
   }
 }
 
@@ -225,25 +247,30 @@ fs::path load_start(const std::string& role, const std::string& start, StartUse 
                     const TaskResources& resources, Engine& engine) {
   if (start.empty() || (use == StartUse::kTrained && resources.resumes)) return {};
   parallel::Communicator& world = *resources.groups.world;
+  const std::string key = written_key(role, start, resources.start);
   Origin origin;
   origin.role = role;
   agree_or_throw(world, [&] {
     if (world.rank() != 0) return;
-    origin.checkpoint = resolve_start(start, resources.run_path, resources.pool).string();
-    check_heads(origin.checkpoint, engine.stage().setup().config);
+    naming_key(key, [&] {
+      origin.checkpoint = resolve_start(start, resources.run_path, resources.pool).string();
+      check_heads(origin.checkpoint, engine.stage().setup().config);
+    });
   });
   origin.checkpoint = broadcast_string(world, origin.checkpoint, 0);
   agree_or_throw(world, [&] {
     const storage::CheckpointReader reader(origin.checkpoint);
     origin.step = reader.manifest().step;
     origin.weights_hash = reader.manifest().weights_hash;
-    check_same(origin, resources);
-    check_tokenizer(origin, reader.manifest().meta_json, resources);
     const auto boxes = boxes_in(reader, engine, use);
-    check_shape(reader.manifest(), origin.checkpoint, engine.stage().setup().config);
-    for (const parallel::NamedBox& box : boxes) {
-      check_tensor(reader.manifest(), origin.checkpoint, box.tensor, box.global);
-    }
+    naming_key(key, [&] {
+      check_same(origin, resources);
+      check_tokenizer(origin.checkpoint, reader.manifest().meta_json, resources);
+      check_shape(reader.manifest(), origin.checkpoint, engine.stage().setup().config);
+      for (const parallel::NamedBox& box : boxes) {
+        check_tensor(reader.manifest(), origin.checkpoint, box.tensor, box.global);
+      }
+    });
     reader.read(storage::weights_group(reader), boxes);
   });
   if (world.rank() == 0) {

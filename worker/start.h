@@ -35,8 +35,10 @@ enum class StartUse { kTrained, kFrozen };
 // checkpoint; nothing happens where it is empty, nor for a trained model in a run that resumes.
 // Averaged weights are taken where the checkpoint has them. A scalar head that is trained keeps its
 // own weights where the checkpoint has none. Adds to resources.origins. Throws AgreedFailure, on
-// all ranks, when the checkpoint is missing or damaged, of another shape or tokenizer, or no longer
-// the one that the run began with. Collective over world.
+// all ranks, when the checkpoint is missing or damaged, of another shape or tokenizer, no reward
+// model where one is needed, or no longer the one that the run began with; the complaint names the
+// key, the one whose value start.<role> has by default where that is the same. Collective over
+// world.
 std::filesystem::path load_start(const std::string& role, const std::string& start, StartUse use,
                                  const TaskResources& resources, Engine& engine);
 

@@ -56,6 +56,7 @@ struct TaskResources {
   bool resumes = false;
   // What the run began with; load_start adds to it, and holds a run that resumes to it.
   std::vector<Origin>& origins;
+  launch::StartSection start = {};  // the job's, whose keys complaints of load_start name
 };
 
 class Task {

@@ -114,7 +114,7 @@ void Trainer::build() {
   const bool resumes = !start_.restored_from.empty();
   if (resumes) state_.origins = read_training_state(start_.restored_from).origins;
   task_->build({process_.rank(), groups_, *pool_, reporter_, start_.run_path, state_.tokenizer,
-                resumes, state_.origins});
+                resumes, state_.origins, job_.start});
 }
 
 void Trainer::restore() {

@@ -6,7 +6,8 @@
 //   prompt, chosen, rejected        a comparison of two answers
 //   chosen, rejected                two whole transcripts, split behind the last turn they share
 //   prompt, answers [, ranks]       a comparison of 2 to 9 answers, the best first, or as `ranks`
-//                                   says: numbers, the lowest is best, equal ones tie
+//                                   says: numbers, the lowest is best, equal ones tie, as equal
+//                                   answers do, at the best of their ranks
 //   prompt [, answer]               a prompt, with the answer that a rule expects
 // Other keys are ignored. prompt (the user's), completion, chosen, rejected and each of answers
 // (the assistant's) are strings or lists of messages. A transcript that is a string is split at

@@ -207,14 +207,33 @@ void read_answers(dom::object object, bool ranked, ChatLine& line) {
   line.ranks = ranked ? get_ranks(get(object, "ranks"), count) : ranks_in_order(count);
 }
 
-void check_comparison(const ChatLine& line) {
+void check_preferred(const std::vector<std::int32_t>& ranks, std::string_view why) {
+  if (std::all_of(ranks.begin(), ranks.end(), [](int rank) { return rank == 0; })) {
+    bad("{}, no answer is preferred", why);
+  }
+}
+
+// Equal answers tie at the best of their ranks: no model can tell them apart.
+void tie_equal_answers(ChatLine& line) {
+  std::vector<double> ranks;
+  for (const Message& answer : line.answers) {
+    std::int32_t best = static_cast<std::int32_t>(line.answers.size());
+    for (std::size_t i = 0; i < line.answers.size(); ++i) {
+      if (line.answers[i] == answer) best = std::min(best, line.ranks[i]);
+    }
+    ranks.push_back(best);
+  }
+  line.ranks = dense_ranks(ranks);
+}
+
+void check_comparison(ChatLine& line) {
   if (std::all_of(line.answers.begin(), line.answers.end(),
                   [&](const Message& each) { return each == line.answers[0]; })) {
     throw SkippedLine(Skip::kEqual, "all answers are the same");
   }
-  if (std::all_of(line.ranks.begin(), line.ranks.end(), [](int rank) { return rank == 0; })) {
-    bad("all ranks are the same, no answer is preferred");
-  }
+  check_preferred(line.ranks, "all ranks are the same");
+  tie_equal_answers(line);
+  check_preferred(line.ranks, "equal answers tie, and so all ranks are the same");
 }
 
 ChatLine read_line(dom::object object) {

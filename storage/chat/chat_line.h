@@ -52,7 +52,8 @@ class ChatLineParser {
 
   // Throws SkippedLine, kBad: broken JSON, invalid UTF-8, not an object, a key twice, unknown shape
   // or role, an assistant's message without words, not 2 to 9 answers, ranks that are not as many
-  // or all the same; kEqual: all answers are the same.
+  // or that prefer no answer; kEqual: all answers are the same. Answers that are the same tie, at
+  // the best of their ranks.
   ChatLine parse(std::string_view line);
 
  private:

@@ -306,6 +306,9 @@ TEST_F(Eval, RefusesWhatItCannotDo) {
   const std::string plain = models().write("plain.jsonl", "{\"prompt\": \"What is red?\"}\n");
   refused({"win-rate", "--a", run("sft"), "--b", run("sft"), plain, "--rule", "exact"},
           "plain.jsonl:1: no \"answer\"");
+  refused({"win-rate", "--a", run("sft"), "--b", run("sft"), asked, "--rule", "match", "--pattern",
+           "(.+)", "--group", "number"},
+          "questions.jsonl:1: the \"answer\" \"apple\" is no number");
 }
 
 TEST_F(Eval, RefusesModelsOfAnotherTokenizer) {
@@ -327,6 +330,10 @@ TEST_F(Eval, RefusesModelsOfAnotherTokenizer) {
       eval({"perplexity", "--run-dir", run("sft"), "--data", models().path("other/headers.tok")});
   EXPECT_EQ(data.exit_code, 2) << data.out;
   EXPECT_THAT(data.err, HasSubstr("prepare the text with that one"));
+  const Captured named = eval({"exact", "--run-dir", run("sft"), "--tokenizer",
+                               models().path("other/tokenizer"), models().questions()});
+  EXPECT_EQ(named.exit_code, 2) << named.out;
+  EXPECT_THAT(named.err, HasSubstr("other/tokenizer: another tokenizer ("));
 }
 
 TEST_F(Eval, EveryTaskExplainsItself) {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // `talaria-worker generate` on a small trained model: one text as it comes, many prompts as JSON,
 // the same texts from ranks of mpirun, and what is refused.
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
 #include <boost/json.hpp>
 #include <fmt/core.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@ namespace talaria::worker {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::HasSubstr;
 
 class Generate : public testing::Test {
  protected:
@@ -36,6 +39,7 @@ class Generate : public testing::Test {
     delete jobs_;
   }
 
+  static ChildResult tool(const std::vector<std::string>& args) { return jobs_->tool(args); }
   static ChildResult generate(const std::vector<std::string>& args) {
     std::vector<std::string> all = {"generate", "--run-dir", (jobs_->path() / "run").string()};
     all.insert(all.end(), args.begin(), args.end());
@@ -122,6 +126,26 @@ TEST_F(Generate, RanksGiveTheSameTexts) {
     EXPECT_EQ(result.exit_code, 0) << result.output;
     EXPECT_EQ(result.output, alone.output) << tensor << " x " << pipeline;
   }
+}
+
+TEST_F(Generate, RefusesAnotherTokenizerOfTheSameSize) {
+  const ChildResult made =
+      tool({"data", "prepare", "--out", file("other"), "--vocab", "512", file("headers.txt")});
+  ASSERT_EQ(made.exit_code, 0) << made.output;
+  const ChildResult other =
+      generate({"--prompt", "The tensor", "--tokenizer", file("other/tokenizer")});
+  EXPECT_EQ(other.exit_code, 2) << other.output;
+  EXPECT_THAT(other.output, HasSubstr(file("other/tokenizer") + ": another tokenizer ("));
+  EXPECT_THAT(other.output, HasSubstr(file("run/checkpoints/step-00000030") + " was trained with"));
+  EXPECT_EQ(std::count(other.output.begin(), other.output.end(), '\n'), 1) << other.output;
+  // Its own, elsewhere.
+  std::filesystem::copy(file("data/tokenizer"), file("moved"));
+  const std::vector<std::string> prompt = {"--prompt", "The tensor", "--tokens", "8"};
+  std::vector<std::string> moved = prompt;
+  moved.insert(moved.end(), {"--tokenizer", file("moved")});
+  const ChildResult own = generate(moved);
+  EXPECT_EQ(own.exit_code, 0) << own.output;
+  EXPECT_EQ(own.output, generate(prompt).output);
 }
 
 TEST_F(Generate, RefusesWhatItCannotDo) {

@@ -344,7 +344,8 @@ TEST_F(Ppo, AStartThatDoesNotFitIsRefused) {
   RunPlan other = plan(1, 1, 1);
   // A policy is no reward model.
   other.set = {fmt::format("start.reward=\"{}/sft\"", folder)};
-  expect_refused("no-head", other, "value_head");
+  expect_refused("no-head", other, "start.reward: ");
+  expect_refused("no-head", other, "a language model, no reward model");
   // Another vocabulary: the tensors have another shape.
   other.set = {"model.vocab=300"};
   expect_refused("vocab", other, "make [model] that of the checkpoint");
@@ -357,15 +358,20 @@ TEST_F(Ppo, AStartThatDoesNotFitIsRefused) {
                "model.vocab=258"};
   expect_refused("tokenizer", other, "another tokenizer");
   other.set = {"start.reward=\"no such\""};
-  expect_refused("missing", other, "is no folder");
+  expect_refused("missing", other, "start.reward: \"no such\": no such is no folder");
 }
 
-TEST_F(Ppo, APromptWithoutAnswerIsRefused) {
-  fs::copy(jobs().path() / "prompts.jsonl", jobs().path() / "some.jsonl");
-  std::ofstream(jobs().path() / "some.jsonl", std::ios::app) << "{\"prompt\":\"1+1=\"}\n";
+TEST_F(Ppo, APromptThatTheRuleCannotCompareWithIsRefused) {
+  const std::string file = (jobs().path() / "some.jsonl").string();
+  const std::string good = read_file(jobs().path() / "prompts.jsonl");
   RunPlan other = plan(1, 1, 1);
-  other.set = {fmt::format("data.files=[\"{}/some.jsonl\"]", jobs().path().string())};
-  expect_refused("unanswered", other, "the prompt \"1+1=\" has no \"answer\"");
+  other.set = {fmt::format("data.files=[\"{}\"]", file)};
+  write_file_atomic(file, good + "{\"prompt\":\"1+1=\"}\n");
+  expect_refused("unanswered", other, "some.jsonl:401: no \"answer\", with which a rule of kind ");
+  write_file_atomic(file, good + "{\"prompt\":\"1+1=\",\"answer\":\"two\"}\n");
+  other.set.insert(other.set.end(), {"rewards.rule=\"match\"", "rewards.pattern=\"(.+)\"",
+                                     "rewards.compare=\"number\""});
+  expect_refused("no-number", other, "some.jsonl:401: the \"answer\" \"two\" is no number");
 }
 
 }  // namespace

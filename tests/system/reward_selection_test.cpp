@@ -237,7 +237,8 @@ TEST_F(RewardSelection, ARewardModelThatDoesNotFitIsRefused) {
   }
   const ChildResult checked = jobs().tool(args);
   EXPECT_EQ(checked.exit_code, 2) << checked.output;
-  EXPECT_THAT(checked.output, HasSubstr("it has no tensor value_head.weight"));
+  EXPECT_THAT(checked.output,
+              HasSubstr("a language model, no reward model: it has no value_head.weight"));
 }
 
 }  // namespace

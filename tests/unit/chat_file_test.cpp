@@ -288,6 +288,22 @@ TEST_F(ChatFile, AnswersThatAreNoneAreBad) {
             "\"ranks\" holds what is no finite number");
   EXPECT_EQ(reason(R"({"prompt": "a", "answers": ["x", "y"], "ranks": [1, 1.0]})"),
             "all ranks are the same, no answer is preferred");
+  EXPECT_EQ(reason(R"({"prompt": "a", "answers": ["x", "x", "y"], "ranks": [1, 2, 1]})"),
+            "equal answers tie, and so all ranks are the same, no answer is preferred");
+}
+
+TEST_F(ChatFile, AnswersThatAreTheSameTieAtTheBestOfTheirRanks) {
+  const auto ranks = [&](const std::string& answers) {
+    return comparisons(R"({"prompt": "p", "answers": )" + answers + "}\n").at(0).ranks;
+  };
+  EXPECT_THAT(ranks(R"(["a", "a", "b"])"), ElementsAre(0, 0, 1));
+  EXPECT_THAT(ranks(R"(["a", "b", "a", "c", "b"])"), ElementsAre(0, 1, 0, 2, 1));
+  EXPECT_THAT(ranks(R"(["a", "b", "a"], "ranks": [3, 2, 1])"), ElementsAre(0, 1, 0));
+  EXPECT_THAT(ranks(R"(["a", "b", "b", "c"], "ranks": [1, 3, 2, 3])"), ElementsAre(0, 1, 1, 2));
+  EXPECT_EQ(counts_.equal + counts_.bad, 0);
+  EXPECT_THAT(conversations(R"({"prompt": "p", "answers": ["b", "a", "b"], "ranks": [3, 2, 1]})"
+                            "\n"),
+              ElementsAre("p[b<|endoftext|>]"));
 }
 
 TEST_F(ChatFile, WhatTheTemplateRefusesIsABadLine) {

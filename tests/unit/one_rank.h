@@ -68,7 +68,7 @@ class OneRank {
   }
 
   TaskResources resources(const std::filesystem::path& run_path, bool resumes = false) {
-    return {0, groups_, pool_, reporter_, run_path, tokenizer, resumes, origins};
+    return {0, groups_, pool_, reporter_, run_path, tokenizer, resumes, origins, start};
   }
 
   Groups& groups() { return groups_; }
@@ -76,6 +76,7 @@ class OneRank {
 
   std::vector<Origin> origins;
   std::string tokenizer;
+  launch::StartSection start;
 
  private:
   Groups groups_;

@@ -274,21 +274,50 @@ TEST_F(ScorerOf, NoLimitAndNoOtherScoreHidesWhatIsNoNumber) {
   }
 }
 
-TEST_F(ScorerOf, ARuleNeedsAnswers) {
-  std::ofstream(folder_ / "prompts.jsonl", std::ios::app) << "{\"prompt\":\"none=\"}\n";
+TEST_F(ScorerOf, ARuleNeedsAnswersThatItCanCompareWith) {
   launch::Job job = small_ppo_job(folder_);
-  const Rollout rollout(job, tokenizer_, false);
-  try {
-    Scorer scorer(job, rollout);
-    FAIL() << "it was taken";
-  } catch (const UsageError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("data.files: the prompt \"none=\" has no \"answer\""));
-  }
-  // A rule that compares with nothing needs none.
+  const auto refusal = [&](const std::string& lines) -> std::string {
+    std::ofstream(folder_ / "prompts.jsonl") << lines;
+    const Rollout rollout(job, tokenizer_, false);
+    try {
+      Scorer scorer(job, rollout);
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+    return "no refusal";
+  };
+  const std::string one = "{\"prompt\":\"1=\",\"answer\":\"1\"}\n";
+  const std::string ten = "{\"prompt\":\"10=\",\"answer\":\"ten\"}\n";
+  const std::string none = "{\"prompt\":\"none=\"}\n";
+  EXPECT_EQ(refusal(one + ten), "no refusal");
+  EXPECT_THAT(refusal(one + none), HasSubstr("prompts.jsonl:2: no \"answer\""));
+  EXPECT_THAT(refusal(one + one + "{\"prompt\":\"2=\",\"answer\":\" \"}\n"),
+              HasSubstr("prompts.jsonl:3: the \"answer\" is blank"));
   job.rewards.rule = "match";
+  job.rewards.pattern = "(.)";
+  job.rewards.compare = "number";
+  EXPECT_THAT(refusal(one + ten),
+              HasSubstr("prompts.jsonl:2: the \"answer\" \"ten\" is no number"));
+  // Validation prompts too: of many such lines one that is kept for it, behind good ones.
+  job.data.validation = 0.5;
+  std::string good;
+  std::string bad;
+  for (int i = 0; i < 9; ++i) {
+    good += fmt::format("{{\"prompt\":\"{}=\",\"answer\":\"1\"}}\n", i);
+    bad += fmt::format("{{\"prompt\":\"{}=\",\"answer\":\"x\"}}\n", i);
+  }
+  std::ofstream(folder_ / "prompts.jsonl") << bad;
+  const std::string kept = Rollout(job, tokenizer_, false).validation().at(0).text;
+  EXPECT_THAT(refusal(good + fmt::format("{{\"prompt\":\"{}\",\"answer\":\"x\"}}\n", kept)),
+              HasSubstr("prompts.jsonl:10: the \"answer\" \"x\" is no number"));
+  job.data.validation = 0.0;
+  std::ofstream(folder_ / "prompts.jsonl") << one + none;
+  const Rollout rollout(job, tokenizer_, false);
+  // A rule that compares with nothing needs none.
+  job.rewards.compare = "no";
   job.rewards.pattern = "a";
   Scorer scorer(job, rollout);
-  EXPECT_THAT(scorer.score({answered(rollout, 7, "aba")}, true, groups_).total, ElementsAre(2.0));
+  EXPECT_THAT(scorer.score({answered(rollout, 1, "aba")}, true, groups_).total, ElementsAre(2.0));
 }
 
 TEST_F(ValueNetwork, HasALearningRateOfItsOwn) {

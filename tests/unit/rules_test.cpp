@@ -239,14 +239,37 @@ TEST(RuleReward, WrongRulesAreRefused) {
   EXPECT_THAT(refusal({"share", "a", "[", "", true}), StartsWith(where + ": of: \"[\""));
 }
 
+TEST(RuleReward, AnAnswerThatCannotBeComparedWithIsRefusedWithItsPlace) {
+  const auto fault = [](const RewardRule& rule, std::string_view expected) {
+    return message_of<UsageError>([&] { RuleReward(rule, "t").check(expected, "a.jsonl:7"); });
+  };
+  const RewardRule exact = {"exact", "", "", "", true};
+  const RewardRule number = match_rule("(x)", "number");
+  EXPECT_EQ(fault(exact, ""),
+            "a.jsonl:7: no \"answer\", with which a rule of kind \"exact\" compares; allowed: an "
+            "answer that is not blank");
+  EXPECT_THAT(
+      fault(match_rule("(x)", "text"), " \t"),
+      StartsWith("a.jsonl:7: the \"answer\" is blank, with which a rule of kind \"match\""));
+  EXPECT_THAT(fault(number, "\n"), HasSubstr("is blank"));
+  EXPECT_EQ(fault(number, "ten\n"),
+            "a.jsonl:7: the \"answer\" \"ten\\n\" is no number, and the rule compares numbers; "
+            "allowed: a decimal number (1,000 or -2.5), or a rule that compares text");
+  EXPECT_THAT(fault(number, "nan"), HasSubstr("is no number"));
+  for (const char* good : {"1,000", " -2.5\n", "+7"}) EXPECT_EQ(fault(number, good), "no error");
+  EXPECT_EQ(fault(exact, "ten"), "no error");
+  EXPECT_EQ(fault(match_rule("(x)"), ""), "no error");
+  EXPECT_EQ(fault({"share", "a", "b", "", true}, " "), "no error");
+}
+
 TEST(RuleReward, AMissingExpectedAnswerIsAnError) {
   const auto fault = [](const RewardRule& rule, std::string_view expected) {
     return message_of<Error>([&] { score(rule, "x", expected); });
   };
-  EXPECT_EQ(fault({"exact", "", "", "", true}, " "),
-            "a rule of kind \"exact\" compares with an expected answer, and the prompt has none");
-  EXPECT_THAT(fault(match_rule("(x)", "text"), ""), HasSubstr("the prompt has none"));
-  EXPECT_EQ(fault(match_rule("(x)", "number"), "ten"), "the expected answer \"ten\" is no number");
+  EXPECT_THAT(fault({"exact", "", "", "", true}, " "),
+              StartsWith("the prompt: the \"answer\" is blank"));
+  EXPECT_THAT(fault(match_rule("(x)", "text"), ""), StartsWith("the prompt: no \"answer\""));
+  EXPECT_THAT(fault(match_rule("(x)", "number"), "ten"), HasSubstr("\"ten\" is no number"));
   EXPECT_EQ(fault(match_rule("(x)"), ""), "no error");
 }
 

@@ -66,10 +66,11 @@ class Start : public testing::Test {
 
   // load_start in a run of `job`; what is said where it fails.
   std::string load(const std::string& start, OneRank& rank, Engine& engine,
-                   StartUse use = StartUse::kTrained, bool resumes = false) {
+                   StartUse use = StartUse::kTrained, bool resumes = false,
+                   const std::string& role = "weights") {
     testing::internal::CaptureStderr();
     try {
-      load_start("weights", start, use, rank.resources(path("runs/own"), resumes), engine);
+      load_start(role, start, use, rank.resources(path("runs/own"), resumes), engine);
     } catch (const AgreedFailure& failure) {
       return fmt::format("{}: {}", failure.exit_code, testing::internal::GetCapturedStderr());
     }
@@ -178,6 +179,48 @@ TEST_F(Start, AScalarHeadKeepsItsOwnWeightsWhereTheCheckpointHasNone) {
   EXPECT_EQ(load(checkpoint.string(), rank, engine), "loaded");
   EXPECT_EQ(head(), before);
   EXPECT_NE(test::weights_of(engine), all);
+}
+
+TEST_F(Start, ALanguageModelIsNoRewardModel) {
+  const fs::path checkpoint = save("runs/a", 3);
+  OneRank rank;
+  Engine engine(job_, 0, rank.groups(), rank.pool(),
+                {.head = model::HeadKind::kScalar, .frozen = true});
+  const auto said =
+      AllOf(HasSubstr("start.reward: " + checkpoint.string() +
+                      ": a language model, no reward model: it has no value_head."),
+            HasSubstr("allowed: the run or a checkpoint of a job of kind \"reward\""));
+  EXPECT_THAT(load(checkpoint.string(), rank, engine, StartUse::kFrozen, false, "reward"),
+              AllOf(testing::StartsWith("2: "), said));
+  launch::Job job = job_;
+  job.start.reward = checkpoint.string();
+  try {
+    check_starts(job);
+    ADD_FAILURE() << "it was taken";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), said);
+  }
+}
+
+TEST_F(Start, AComplaintNamesTheKeyThatWasWritten) {
+  const fs::path checkpoint = save("runs/a", 3, 5, {}, "0123");
+  OneRank rank;
+  rank.tokenizer = "4567";
+  Engine engine(job_, 0, rank.groups(), rank.pool());
+  const auto complaint = [&](const std::string& role, const std::string& start) {
+    return load(start, rank, engine, StartUse::kTrained, false, role);
+  };
+  for (const std::string& start : {checkpoint.string(), std::string("/no/such")}) {
+    rank.start = {.weights = "w", .reference = start, .reward = start, .value = start};
+    EXPECT_THAT(complaint("reward", start), HasSubstr("start.reward: "));
+    EXPECT_THAT(complaint("value", start), HasSubstr("start.reward: ")) << "its default";
+    EXPECT_THAT(complaint("reference", start), HasSubstr("start.reference: "));
+    rank.start = {.weights = start, .reference = start, .reward = "r", .value = start};
+    EXPECT_THAT(complaint("value", start), HasSubstr("start.weights: "));
+    EXPECT_THAT(complaint("reference", start), HasSubstr("start.weights: "));
+    rank.start.weights = "w";
+    EXPECT_THAT(complaint("value", start), HasSubstr("start.value: "));
+  }
 }
 
 TEST_F(Start, AModelOfAnotherShapeIsRefusedWithBothNumbers) {

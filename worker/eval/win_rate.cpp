@@ -129,11 +129,8 @@ void WinRate::read() {
   if (options_.limit > 0 && static_cast<std::int64_t>(prompts_.size()) > options_.limit) {
     prompts_.resize(static_cast<std::size_t>(options_.limit));
   }
-  if (!rule_ || !rule_->needs_expected()) return;
-  for (const storage::PromptLine& prompt : prompts_) {
-    if (!prompt.answer.empty()) continue;
-    fail_usage("{}: no \"answer\", with which the rule compares; give each line one", prompt.place);
-  }
+  if (!rule_) return;
+  for (const storage::PromptLine& prompt : prompts_) rule_->check(prompt.answer, prompt.place);
 }
 
 void WinRate::score(Player& player) {

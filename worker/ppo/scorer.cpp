@@ -40,15 +40,8 @@ Scorer::Scorer(const launch::Job& job, const Rollout& rollout) : job_(job), roll
   rule.group = job.rewards.compare == "no" ? "" : job.rewards.compare;
   rule.count = job.rewards.count;
   rule_.emplace(rule, "rewards");
-  if (!rule_->needs_expected()) return;
   for (const auto* lines : {&rollout.training(), &rollout.validation()}) {
-    for (const storage::PromptLine& line : *lines) {
-      if (!line.answer.empty()) continue;
-      fail_usage(
-          "data.files: the prompt {} has no \"answer\", which rewards.rule = \"{}\" compares "
-          "with; add it to the line, or choose another rule",
-          shown(line), job.rewards.rule);
-    }
+    for (const storage::PromptLine& line : *lines) rule_->check(line.answer, line.place);
   }
 }
 

@@ -16,8 +16,8 @@ namespace talaria::worker {
 
 class Scorer {
  public:
-  // Throws UsageError for a rule that is none, and where a rule needs answers that the prompts
-  // lack.
+  // Throws UsageError for a rule that is none, and "file:line: ..." for a prompt with whose answer
+  // the rule cannot compare.
   Scorer(const launch::Job& job, const Rollout& rollout);
 
   bool has_model() const { return model_ != nullptr; }
