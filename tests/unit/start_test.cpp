@@ -43,7 +43,7 @@ class Start : public testing::Test {
     storage::BoxGroup group = {"param", engine.stage().parameters().weight_boxes()};
     // One checkpoint a root is what it writes.
     const fs::path lone = save_weights(group, job, state, path("lone"));
-    const fs::path to = path(run) / "checkpoints" / lone.filename();
+    fs::path to = path(run) / "checkpoints" / lone.filename();
     fs::create_directories(to.parent_path());
     fs::rename(lone, to);
     fs::remove_all(path("lone"));
