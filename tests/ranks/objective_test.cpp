@@ -50,7 +50,8 @@ EngineTask scalar_head() {
 
 template <class Element>
 bool same_bits(const std::vector<Element>& a, const std::vector<Element>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(Element)) == 0;
+  if (a.size() != b.size()) return false;
+  return a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(Element)) == 0;
 }
 
 void expect_same(const EngineRun& a, const EngineRun& b) {
