@@ -69,7 +69,8 @@ void add_rollout(std::vector<JobKey>& keys) {
                                               "sequences that a replica decodes at once")));
   keys.push_back(
       only({"ppo"}, real("ppo.temperature", {0.0, 100.0, true, false}, FIELD(ppo.temperature),
-                         "of sampling alone: ratios and KL are of temperature 1")));
+                         "divides the logits of the policy and of its reference in every pass, "
+                         "not those of `mix.rows`")));
   keys.push_back(only({"ppo"}, integer("ppo.top_k", {0, kMostInt}, FIELD(ppo.top_k),
                                        "draw from the k likeliest tokens; 0: from all")));
   keys.push_back(only({"ppo"}, real("ppo.top_p", {0.0, 1.0, true, false}, FIELD(ppo.top_p),

@@ -55,6 +55,9 @@ void LanguageModelHead::gather_stats(LayerResources& r, const TensorView& local,
 
 void LanguageModelHead::begin(const StepContext& step, HeadPass& pass) {
   TALARIA_CHECK(!step.training || pass.objective.tokens != nullptr, "no objective");
+  const std::size_t scales = pass.objective.logit_scales.size();
+  TALARIA_CHECK(scales == 0 || scales == pass.batch->inputs.size(), "{} factors of {} logits",
+                scales, pass.batch->inputs.size());
   pass.losses.assign(static_cast<std::size_t>(pass.batch->samples()), 0.0);
   pass.nll.assign(pass.batch->inputs.size(), 0.0F);
   pass.entropy.assign(wants_entropy(pass.objective) ? pass.batch->inputs.size() : 0, 0.0F);
@@ -84,6 +87,10 @@ void LanguageModelHead::forward(LayerResources& r, const StepContext& step, cons
   const TensorView normed = r.arena.take({bt, setup().config.hidden});
   const Chunk chunk = take_chunk(r.arena, wants_entropy(pass.objective) ? 4 : 3);
   normalise(r, ctx.x, normed, ctx.mean, ctx.rstd);
+  // Logits are linear in ln_f's output, so their factors are its.
+  const std::span<const float> scales = pass.objective.logit_scales;
+  const ConstTensorView factors(scales.empty() ? nullptr : scales.data() + batch.first_token, {bt});
+  if (!scales.empty()) scale_rows(r.stream, factors, normed);
 
   // Chunks never cross an item, so a chunk has the same rows in every layout.
   for (std::int64_t row = 0; row < bt;) {
@@ -97,7 +104,9 @@ void LanguageModelHead::forward(LayerResources& r, const StepContext& step, cons
     }
     row += rows;
   }
-  if (step.training) r.tensor.all_reduce_sum(values(ctx.kept));
+  if (!step.training) return;
+  r.tensor.all_reduce_sum(values(ctx.kept));
+  if (!scales.empty()) scale_rows(r.stream, factors, ctx.kept);
 }
 
 void LanguageModelHead::forward_rows(LayerResources& r, const StepContext& step,

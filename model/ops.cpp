@@ -147,7 +147,7 @@ void tree_sum_shards(const Stream& stream, TensorView partial, TensorView out) {
   }
 }
 
-// --- biases --------------------------------------------------------------------------------------
+// --- biases and factors --------------------------------------------------------------------------
 
 void add_bias(const Stream& stream, TensorView x, ConstTensorView bias) {
   expect(stream, "x", x, {x.dim(0), x.dim(1), x.dim(2), x.dim(3)});
@@ -166,6 +166,17 @@ void add_bias_backward(const Stream& stream, ConstTensorView dy, TensorView dbia
   switch (stream.device) {
     case DeviceKind::kCpu:
       return cpu::add_bias_backward(stream, dy, dbias);
+    case DeviceKind::kCuda:
+      no_cuda();
+  }
+}
+
+void scale_rows(const Stream& stream, ConstTensorView factors, TensorView x) {
+  expect(stream, "factors", factors, {x.dim(0)});
+  expect(stream, "x", x, {x.dim(0), x.dim(1)});
+  switch (stream.device) {
+    case DeviceKind::kCpu:
+      return cpu::scale_rows(stream, factors, x);
     case DeviceKind::kCuda:
       no_cuda();
   }
@@ -463,8 +474,7 @@ void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targ
   }
 }
 
-// --- a scalar of every row
-// --------------------------------------------------------------------------
+// --- a scalar of every row -----------------------------------------------------------------------
 
 void row_dots(const Stream& stream, ConstTensorView x, ConstTensorView weight, ConstTensorView bias,
               TensorView y) {

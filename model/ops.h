@@ -53,12 +53,14 @@ void matmul_tn_add(const Stream& stream, ConstTensorView a, ConstTensorView b, T
 // the largest power of two below V. `partial` is used as scratch.
 void tree_sum_shards(const Stream& stream, TensorView partial, TensorView out);
 
-// --- biases --------------------------------------------------------------------------------------
+// --- biases and factors --------------------------------------------------------------------------
 
 // x[n,v,r,:] += bias[v,:].  x [n, V, R, N], bias [V, N]
 void add_bias(const Stream& stream, TensorView x, ConstTensorView bias);
 // dbias[v,:] += sum over n, r ascending of dy[n,v,r,:].   dy [n, V, R, N] -> dbias [V, N]
 void add_bias_backward(const Stream& stream, ConstTensorView dy, TensorView dbias);
+// x[r,:] *= factors[r].   factors [rows], x [rows, C]
+void scale_rows(const Stream& stream, ConstTensorView factors, TensorView x);
 
 // Token sums of a replicated parameter: token t of its sample (0 <= t < T) adds to chunk
 // t / (T / chunks); samples ascending, tokens ascending.  dy [rows, C] -> sums [chunks, C]
@@ -202,8 +204,7 @@ void cross_entropy_backward(const Stream& stream, TensorView logits, IdView targ
                             ConstTensorView scales, ConstTensorView entropies = {},
                             ConstTensorView entropy_scales = {});
 
-// --- a scalar of every row
-// --------------------------------------------------------------------------
+// --- a scalar of every row -----------------------------------------------------------------------
 
 // y[r] = sum over c of x[r,c] weight[c] + bias, lanes folded in a fixed order.
 //   x [rows, C], weight [C], bias [1] -> y [rows]

@@ -115,6 +115,7 @@ struct Nucleus {
 Nucleus cut(std::vector<Candidate> candidates, double highest, double factor, double wanted) {
   Nucleus nucleus;
   std::vector<float> logits;
+  logits.reserve(candidates.size());
   for (const Candidate& candidate : candidates) logits.push_back(candidate.logit);
   nucleus.weights.resize(candidates.size());
   cpu::exp_weights(logits.data(), static_cast<std::int64_t>(logits.size()), highest, factor,
@@ -134,7 +135,7 @@ double sum_of(const std::vector<Candidate>& candidates, double highest, double f
 }
 
 Nucleus nucleus_of(std::span<const float> logits, const SamplerOptions& options, double highest,
-                   double factor) {
+                   double factor, const Distribution& whole) {
   if (options.top_k > 0) {
     const auto k = std::min(logits.size(), static_cast<std::size_t>(options.top_k));
     std::vector<Candidate> kept = likeliest(logits, k);
@@ -142,7 +143,7 @@ Nucleus nucleus_of(std::span<const float> logits, const SamplerOptions& options,
         options.top_p < 1.0 ? options.top_p * sum_of(kept, highest, factor) : HUGE_VAL;
     return cut(std::move(kept), highest, factor, wanted);
   }
-  const double wanted = options.top_p * Distribution(logits, highest, factor).total();
+  const double wanted = options.top_p * whole.total();
   for (std::size_t count = std::min(kFirstNucleus, logits.size());;
        count = std::min(count * kNucleusGrowth, logits.size())) {
     Nucleus nucleus = cut(likeliest(logits, count), highest, factor, wanted);
@@ -170,18 +171,15 @@ double uniform_of(std::uint64_t seed, std::uint64_t key, std::int64_t position) 
 }
 
 std::int32_t choose(std::span<const float> logits, const SamplerOptions& options, float highest,
-                    const Distribution& whole, double uniform) {
+                    double factor, const Distribution& whole, double uniform) {
   if (options.temperature == 0.0) {
     return static_cast<std::int32_t>(std::find(logits.begin(), logits.end(), highest) -
                                      logits.begin());
   }
-  const double factor = 1.0 / options.temperature;
   if (options.top_k > 0 || options.top_p < 1.0) {
-    return draw_from(nucleus_of(logits, options, highest, factor), uniform);
+    return draw_from(nucleus_of(logits, options, highest, factor, whole), uniform);
   }
-  if (factor == 1.0) return whole.at(uniform * whole.total());
-  const Distribution tempered(logits, highest, factor);
-  return tempered.at(uniform * tempered.total());
+  return whole.at(uniform * whole.total());
 }
 
 }  // namespace
@@ -193,17 +191,18 @@ Drawn draw(std::span<const float> logits, const SamplerOptions& options, std::ui
                 "temperature {}, top_k {}, top_p {}", options.temperature, options.top_k,
                 options.top_p);
   const float highest = cpu::highest(logits.data(), static_cast<std::int64_t>(logits.size()));
-  const Distribution whole(logits, highest, 1.0);
+  const double factor = options.temperature == 0.0 ? 1.0 : 1.0 / options.temperature;
+  const Distribution whole(logits, highest, factor);
   // A NaN or an infinite maximum makes the sum a NaN.
   if (!std::isfinite(whole.total())) {
     fail("token {} cannot be drawn: a logit is not a number or infinite; the weights are damaged",
          position);
   }
   Drawn drawn;
-  drawn.id = choose(logits, options, highest, whole, uniform_of(options.seed, key, position));
-  drawn.logprob =
-      static_cast<float>(static_cast<double>(logits[static_cast<std::size_t>(drawn.id)]) -
-                         static_cast<double>(highest) - std::log(whole.total()));
+  drawn.id =
+      choose(logits, options, highest, factor, whole, uniform_of(options.seed, key, position));
+  const double below = static_cast<double>(logits[static_cast<std::size_t>(drawn.id)]) - highest;
+  drawn.logprob = static_cast<float>(factor * below - std::log(whole.total()));
   return drawn;
 }
 

@@ -18,7 +18,9 @@ struct SamplerOptions {
 
 struct Drawn {
   std::int32_t id = 0;
-  float logprob = 0.0F;  // log softmax(logits)[id]: of the whole distribution at temperature 1
+  // log softmax(logits / temperature)[id], at temperature 0 as at 1: of all ids, whatever top_k and
+  // top_p leave of them.
+  float logprob = 0.0F;
 };
 
 // A pure function of its arguments: the random number is Philox word 0 of (seed, key, position).

@@ -20,11 +20,15 @@ model::Batch part_of_rank(const Engine& engine, const launch::Job& job, std::int
 
 std::vector<std::vector<float>> forward_pass(Engine& engine, const launch::Job& job,
                                              std::int64_t rows, const AppendRow& append,
-                                             const std::vector<TokenNumber>& wanted) {
+                                             const std::vector<TokenNumber>& wanted,
+                                             float logit_scale) {
+  const model::Batch batch = part_of_rank(engine, job, rows, append);
+  const std::vector<float> scales(batch.inputs.size(), logit_scale);
   model::PassObjective objective;
   objective.entropy =
       std::find(wanted.begin(), wanted.end(), TokenNumber::kEntropy) != wanted.end();
-  engine.evaluate(part_of_rank(engine, job, rows, append), objective);
+  objective.logit_scales = scales;
+  engine.evaluate(batch, objective);
   std::vector<std::vector<float>> numbers;
   for (const TokenNumber each : wanted) {
     const model::GptStage& stage = engine.stage();

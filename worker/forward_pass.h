@@ -22,9 +22,10 @@ model::Batch part_of_rank(const Engine& engine, const launch::Job& job, std::int
                           const AppendRow& append);
 
 // numbers[i] = [rows x T] of wanted[i], the same on all ranks. kEntropy may be asked for beside
-// kNll. Collective over world.
+// kNll; both are of the logits times `logit_scale`. Collective over world.
 std::vector<std::vector<float>> forward_pass(Engine& engine, const launch::Job& job,
                                              std::int64_t rows, const AppendRow& append,
-                                             const std::vector<TokenNumber>& wanted);
+                                             const std::vector<TokenNumber>& wanted,
+                                             float logit_scale = 1.0F);
 
 }  // namespace talaria::worker

@@ -17,6 +17,7 @@ void matmul_rows(const Stream& stream, ConstTensorView a, ConstTensorView b, Ten
 void tree_sum_shards(const Stream& stream, TensorView partial, TensorView out);
 void add_bias(const Stream& stream, TensorView x, ConstTensorView bias);
 void add_bias_backward(const Stream& stream, ConstTensorView dy, TensorView dbias);
+void scale_rows(const Stream& stream, ConstTensorView factors, TensorView x);
 void token_sums(const Stream& stream, ConstTensorView dy, std::int64_t length, TensorView sums);
 void gelu(const Stream& stream, ConstTensorView x, TensorView y);
 void gelu_backward(const Stream& stream, ConstTensorView x, ConstTensorView dy, TensorView dx);

@@ -141,6 +141,19 @@ void add_bias_backward(const Stream& stream, ConstTensorView dy, TensorView dbia
   });
 }
 
+void scale_rows(const Stream& stream, ConstTensorView factors, TensorView x) {
+  const std::int64_t columns = x.dim(1);
+  for_blocks(stream, x.dim(0), rows_per_unit(columns), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const float factor = factors.data[row];
+      float* y = x.data + row * columns;
+      for_lanes(columns, [&](std::int64_t i, auto lanes) {
+        store(y + i, load(y + i, lanes) * factor, lanes);
+      });
+    }
+  });
+}
+
 void token_sums(const Stream& stream, ConstTensorView dy, std::int64_t length, TensorView sums) {
   const std::int64_t columns = dy.dim(1);
   const std::int64_t samples = dy.dim(0) / length;

@@ -103,6 +103,7 @@ class Pass {
   Values backward_block(std::int64_t layer, const Values& dy, NamedTensors& gradients) const;
   Values backward_mlp(std::int64_t layer, const Values& dy, NamedTensors& gradients) const;
 
+  void scale_logits(Values& logits) const;
   // Up to ln_f's output, and back from its gradient.
   void forward_body();
   NamedTensors backward_body(const Values& dnormed, NamedTensors gradients);
@@ -220,9 +221,15 @@ void Pass::forward_body() {
   normed_ = normalise(last_, "ln_f", mean_, rstd_);
 }
 
+void Pass::scale_logits(Values& logits) const {
+  if (batch_.logit_scales.empty()) return;
+  scale_rows(vector(batch_.logit_scales), tokens(logits, config_.vocab));
+}
+
 double Pass::forward(const TokenLoss& loss) {
   forward_body();
   logits_ = linear(normed_, parameter("tok_embed"), hidden(), config_.vocab);
+  scale_logits(logits_);
   Values stats = zeros(rows() * 4);
   Values nll = zeros(rows());
   for (Values* of : {&lse_, &entropy_, &d_nll_, &d_entropy_}) *of = zeros(rows());
@@ -257,6 +264,7 @@ NamedTensors Pass::backward() {
                          vector(std::as_const(lse_)), 0, config_.vocab,
                          vector(std::as_const(d_nll_)), vector(std::as_const(entropy_)),
                          vector(std::as_const(d_entropy_)));
+  scale_logits(dlogits);
   const Values dnormed = linear_backward(dlogits, normed_, parameter("tok_embed"), c, config_.vocab,
                                          gradients["tok_embed"]);
   return backward_body(dnormed, std::move(gradients));

@@ -27,6 +27,8 @@ struct GptBatch {
   std::uint32_t step = 0;
   std::int64_t first_sample = 0;
   float dropout = 0.0F;
+  // [B T]: factors of the tokens' logits; empty: 1.
+  std::vector<double> logit_scales = {};
 };
 
 // Every parameter's number of elements.

@@ -130,6 +130,10 @@ void add_bias_backward(In dy, Out dbias) {
   }
 }
 
+void scale_rows(In factors, Out x) {
+  for (std::int64_t i = 0; i < x.count(); ++i) x.data[i] *= factors.data[i / x.dim(1)];
+}
+
 void token_sums(In dy, std::int64_t length, Out sums) {
   const std::int64_t columns = dy.dim(1);
   const std::int64_t chunk_length = length / sums.dim(0);

@@ -17,6 +17,7 @@ void matmul_tn_add(In a, In b, Out c);
 void tree_sum_shards(Out partial, Out out);
 void add_bias(Out x, In bias);
 void add_bias_backward(In dy, Out dbias);
+void scale_rows(In factors, Out x);
 void token_sums(In dy, std::int64_t length, Out sums);
 void gelu(In x, Out y);
 void gelu_backward(In x, In dy, Out dx);

@@ -23,6 +23,7 @@ constexpr double kMixWeight = 0.125;
 constexpr PolicyLoss kLoss = {.clip = 0.2, .entropy_coefficient = 0.05, .divisor = 13.0};
 constexpr double kValueClip = 0.1;
 constexpr double kEntropyCoefficient = 0.05;
+constexpr float kLogitScale = 1.25F;  // temperature 0.8
 
 launch::Job ppo_job(std::int64_t episodes, std::int64_t mix) {
   launch::Job job = small_job();
@@ -67,6 +68,17 @@ struct Rows {
     return made;
   }
 
+  // Of text 1.
+  template <class Number>
+  std::vector<Number> logit_scales(std::int64_t first, std::int64_t count) const {
+    std::vector<Number> scales;
+    for (const Experience* each : of(first, count)) {
+      scales.insert(scales.end(), static_cast<std::size_t>(job.train.sequence_length),
+                    each == nullptr ? Number{1} : Number{kLogitScale});
+    }
+    return scales;
+  }
+
   launch::Job job;
   std::vector<Experience> all;
   std::vector<const Experience*> rows;
@@ -81,9 +93,11 @@ EngineTask task_of(const Rows& rows, model::HeadKind head) {
     const auto own = rows.of(engine.first_sample(), batch.samples());
     PolicyObjective policy(own, batch.length, kMixWeight, kLoss);
     ValueObjective value(own, kValueClip, kLoss.divisor);
+    const auto scales = rows.logit_scales<float>(engine.first_sample(), batch.samples());
     return head == model::HeadKind::kScalar
                ? engine.train_step(step, batch, {.scalars = &value}, kLoss.divisor, false)
-               : engine.train_step(step, batch, {.tokens = &policy}, kLoss.divisor, false);
+               : engine.train_step(step, batch, {.tokens = &policy, .logit_scales = scales},
+                                   kLoss.divisor, false);
   };
   return task;
 }
@@ -138,7 +152,9 @@ double value_loss(const Rows& rows, std::span<const double> values, std::span<do
 double reference_loss(const Rows& rows, model::HeadKind head,
                       const model::ref::NamedTensors& weights,
                       model::ref::NamedTensors* gradients) {
-  const model::ref::GptBatch batch = {.tokens = rows.batch(0, rows.job.step_rows())};
+  const model::ref::GptBatch batch = {
+      .tokens = rows.batch(0, rows.job.step_rows()),
+      .logit_scales = rows.logit_scales<double>(0, rows.job.step_rows())};
   if (head == model::HeadKind::kScalar) {
     const model::ref::ValueLoss loss = [&](auto values, auto d_values) {
       return value_loss(rows, values, d_values);
@@ -196,7 +212,7 @@ void expect_oracle(const launch::Job& base, model::HeadKind head) {
   }
 }
 
-TEST(PpoOracle, ThePolicysLossWithEntropyAndRowsOfText) {
+TEST(PpoOracle, ThePolicysLossAtATemperatureWithEntropyAndRowsOfText) {
   const launch::Job job = ppo_job(4, 2);
   const Rows rows(job);
   EXPECT_EQ(std::count(rows.rows.begin(), rows.rows.end(), nullptr), 2);

@@ -50,7 +50,7 @@ const PpoJobOptions kSmallPpo = {
     .train = "steps = 6\nglobal_batch = 8\neval_every = 3\neval_samples = 3\n",
     .ppo =
         "rollout_batch = 16\nepochs = 2\nkl = \"adaptive\"\nkl_coefficient = 0.05\n"
-        "kl_target = 0.5\nkl_horizon = 100.0\nentropy_coefficient = 0.01\n"
+        "kl_target = 0.5\nkl_horizon = 100.0\nentropy_coefficient = 0.01\ntemperature = 0.8\n"
         "value_learning_rate = 2e-3\nema = 0.9\nwhiten_rewards = true\n"
         "\n[mix]\nrows = 4\ncoefficient = 0.5\n"};
 

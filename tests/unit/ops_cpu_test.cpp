@@ -153,6 +153,18 @@ TEST(CpuPointwise, BiasesAndTokenSums) {
   }
 }
 
+TEST(CpuPointwise, FactorsOfRows) {
+  Random random(8);
+  for (const std::int64_t columns : kWidths) {
+    Twin x = random.normal({33, columns});
+    Twin factors = random.normal({33});
+    compare(
+        describe("scale_rows", x.dims), {&x}, 1e-6,
+        [&](const Stream& s) { scale_rows(s, factors.f(), x.f()); },
+        [&] { ref::scale_rows(factors.d(), x.d()); });
+  }
+}
+
 TEST(CpuPointwise, GeluAndAdd) {
   Random random(7);
   for (const Dims& dims : {Dims{1}, Dims{7}, Dims{33, 3}, Dims{2, 3, 50, 130}}) {

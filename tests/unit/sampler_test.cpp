@@ -32,6 +32,7 @@ std::vector<float> normal_logits(std::size_t count, unsigned seed, float scale) 
 // softmax(logits / temperature), by the textbook.
 std::vector<double> softmax(const std::vector<float>& logits, double temperature) {
   std::vector<double> p;
+  p.reserve(logits.size());
   double total = 0.0;
   for (const float logit : logits) p.push_back(std::exp(static_cast<double>(logit) / temperature));
   for (const double each : p) total += each;
@@ -153,14 +154,16 @@ TEST(Sampler, TopPOfALargeVocabulary) {
   EXPECT_GT(ids.size(), 590U);
 }
 
-TEST(Sampler, LogprobIsOfTheWholeDistribution) {
+TEST(Sampler, LogprobIsOfTheWholeDistributionAtItsTemperature) {
   for (const std::size_t count : {1U, 7U, 1024U, 1025U, 50257U}) {
     const std::vector<float> logits = normal_logits(count, 3, 3.0F);
-    const std::vector<double> p = softmax(logits, 1.0);
     for (const SamplerOptions& options : {SamplerOptions{},
                                           {.temperature = 0.0},
+                                          {.temperature = 0.7},
                                           {.temperature = 0.5, .top_k = 10},
                                           {.temperature = 2.0, .top_k = 0, .top_p = 0.9}}) {
+      const std::vector<double> p =
+          softmax(logits, options.temperature == 0.0 ? 1.0 : options.temperature);
       const Drawn drawn = draw(logits, options, 5, 11);
       EXPECT_NEAR(drawn.logprob, std::log(p[static_cast<std::size_t>(drawn.id)]), 1e-6) << count;
     }
@@ -171,6 +174,7 @@ TEST(Sampler, DependsOnItsArgumentsAlone) {
   const std::vector<float> logits = normal_logits(500, 4, 0.5F);
   const auto sequence = [&](std::uint64_t seed, std::uint64_t key) {
     std::vector<std::int32_t> ids;
+    ids.reserve(40);
     for (int i = 0; i < 40; ++i) {
       ids.push_back(draw(logits, {.temperature = 1.3, .seed = seed}, key, i).id);
     }

@@ -96,13 +96,14 @@ void PpoTask::set_state(const std::string& text) {
 
 std::vector<std::vector<float>> PpoTask::pass(Engine& engine, const std::vector<Episode>& episodes,
                                               TokenNumber wanted) const {
-  return forward_pass(engine, job_, static_cast<std::int64_t>(episodes.size()),
-                      [&](std::int64_t row, model::Batch& batch) {
-                        append_row(episode_row(episodes[static_cast<std::size_t>(row)],
-                                               job_.train.sequence_length, rollout_.pad()),
-                                   batch);
-                      },
-                      {wanted});
+  return forward_pass(
+      engine, job_, static_cast<std::int64_t>(episodes.size()),
+      [&](std::int64_t row, model::Batch& batch) {
+        append_row(episode_row(episodes[static_cast<std::size_t>(row)], job_.train.sequence_length,
+                               rollout_.pad()),
+                   batch);
+      },
+      {wanted}, logit_scale());
 }
 
 std::vector<Experience> PpoTask::gather_experience(std::vector<Episode> episodes) {
@@ -211,6 +212,7 @@ double PpoTask::update_policy(std::int64_t step, std::int64_t update, const Mini
   model::Batch batch;
   batch.length = job_.train.sequence_length;
   std::vector<const Experience*> own;
+  std::vector<float> scales;
   for (const RowPlace& place : rows_of_rank(job_, policy_->at().data)) {
     if (place.mix) {
       own.push_back(nullptr);
@@ -219,11 +221,13 @@ double PpoTask::update_policy(std::int64_t step, std::int64_t update, const Mini
       own.push_back(episodes[static_cast<std::size_t>(place.index)]);
       append_row(episode_row(own.back()->episode, batch.length, rollout_.pad()), batch);
     }
+    scales.resize(batch.inputs.size(), place.mix ? 1.0F : logit_scale());
   }
   PolicyObjective objective(own, batch.length, mix_weight,
                             {job_.ppo.clip, job_.ppo.entropy_coefficient, tokens});
-  const StepReport done = policy_->train_step(step, batch, {.tokens = &objective, .entropy = true},
-                                              tokens, stop_requested);
+  const StepReport done = policy_->train_step(
+      step, batch, {.tokens = &objective, .entropy = true, .logit_scales = scales}, tokens,
+      stop_requested);
   report.applied &= done.applied;
   report.stop |= done.stop;
   if (!done.applied) report.nonfinite_rank = done.nonfinite_rank;

@@ -51,6 +51,8 @@ class PpoTask final : public Task {
                     StepReport& report);
   std::vector<std::vector<float>> pass(Engine& engine, const std::vector<Episode>& episodes,
                                        TokenNumber wanted) const;
+  // Of the policy and its reference alike, as the sampler's.
+  float logit_scale() const { return static_cast<float>(1.0 / job_.ppo.temperature); }
   // Makes it where there is none. It goes away after each use where ppo.offload says so.
   model::Generator& generator();
   void done_generating();
