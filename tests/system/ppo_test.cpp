@@ -277,6 +277,9 @@ TEST_F(Ppo, OffloadGivesTheSameBits) {
 }
 
 TEST_F(Ppo, OffloadTakesLessMemory) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer holds on to what was freed";
+#endif
   const std::string folder = jobs().path().string();
   RunPlan larger = plan(1, 1, 1);
   larger.set = {"model.hidden=384", "model.layers=4", "train.steps=1", "optimizer.warmup_steps=0"};
