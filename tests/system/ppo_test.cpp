@@ -202,6 +202,23 @@ TEST_F(Ppo, TheJobUsesWhatItIsToldTo) {
   }
 }
 
+TEST_F(Ppo, ItsTemperatureIsOfTheResponsesInEveryPassAndNotOfTheMix) {
+  for (const char* temperature : {"1.0", "0.5"}) {
+    RunPlan still = plan(1, 1, 1);
+    still.set = {fmt::format("ppo.temperature={}", temperature), "train.steps=1",
+                 "optimizer.warmup_steps=0", "optimizer.learning_rate=1e-12",
+                 "ppo.value_learning_rate=1e-12"};
+    const ChildResult result = jobs().run(temperature, still, kTimeout);
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    // The weights do not move: updates find what scoring found, and that what the sampler found.
+    EXPECT_NEAR(number(temperature, "val/ratio", 1), 1.0, 1e-6);
+    EXPECT_LE(number(temperature, "policy/approxkl_avg", 1), 1e-10);
+    EXPECT_LE(number(temperature, "sampler/logprob_max_difference", 1), 1e-4);
+  }
+  EXPECT_NEAR(number("0.5", "mix_loss", 1), number("1.0", "mix_loss", 1), 1e-6);
+  EXPECT_LT(number("0.5", "policy/entropy_avg", 1), number("1.0", "policy/entropy_avg", 1));
+}
+
 TEST_F(Ppo, EveryLayoutGivesTheSameBits) {
   int number = 0;
   for (const RunPlan& each : {plan(2, 1, 1), plan(1, 2, 1), plan(1, 1, 2), plan(2, 2, 2, 1)}) {
