@@ -68,7 +68,7 @@ void add_rollout(std::vector<JobKey>& keys) {
   keys.push_back(only({"sft", "ppo"}, integer("ppo.slots", {1, 1 << 16}, FIELD(ppo.slots),
                                               "sequences that a replica decodes at once")));
   keys.push_back(
-      only({"ppo"}, real("ppo.temperature", {0.0, 100.0, true, false}, FIELD(ppo.temperature),
+      only({"ppo"}, real("ppo.temperature", {0.01, 100.0, false, false}, FIELD(ppo.temperature),
                          "divides the logits of the policy and of its reference in every pass, "
                          "not those of `mix.rows`")));
   keys.push_back(only({"ppo"}, integer("ppo.top_k", {0, kMostInt}, FIELD(ppo.top_k),

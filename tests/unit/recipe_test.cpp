@@ -221,6 +221,8 @@ TEST(Recipe, WhatDoesNotFitIsRefusedInOneLine) {
   EXPECT_THAT(complaint(kPpo, {"start.weights="}),
               HasSubstr("start.weights: missing; allowed with kind \"ppo\": the policy"));
   EXPECT_THAT(complaint(kPpo, {"train.dropout=0.1"}), HasSubstr("train.dropout: found 0.1"));
+  EXPECT_THAT(complaint(kPpo, {"ppo.temperature=0.0"}),
+              HasSubstr("ppo.temperature: found 0.0; allowed: a number from 0.01 to 100"));
   EXPECT_THAT(complaint(kPpo, {"ppo.response_tokens=96"}),
               HasSubstr("ppo.response_tokens: found 96; allowed: an integer from 1 to 95"));
   EXPECT_THAT(complaint(kPpo, {"ppo.rollout_batch=12"}),
