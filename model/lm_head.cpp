@@ -87,10 +87,13 @@ void LanguageModelHead::forward(LayerResources& r, const StepContext& step, cons
   const TensorView normed = r.arena.take({bt, setup().config.hidden});
   const Chunk chunk = take_chunk(r.arena, wants_entropy(pass.objective) ? 4 : 3);
   normalise(r, ctx.x, normed, ctx.mean, ctx.rstd);
-  // Logits are linear in ln_f's output, so their factors are its.
-  const std::span<const float> scales = pass.objective.logit_scales;
-  const ConstTensorView factors(scales.empty() ? nullptr : scales.data() + batch.first_token, {bt});
-  if (!scales.empty()) scale_rows(r.stream, factors, normed);
+  // Logits are linear in ln_f's output, so their factors are its and its gradient's.
+  const auto scale = [&](TensorView x) {
+    const std::span<const float> scales = pass.objective.logit_scales;
+    if (scales.empty()) return;
+    scale_rows(r.stream, ConstTensorView(scales.data() + batch.first_token, {bt}), x);
+  };
+  scale(normed);
 
   // Chunks never cross an item, so a chunk has the same rows in every layout.
   for (std::int64_t row = 0; row < bt;) {
@@ -106,7 +109,7 @@ void LanguageModelHead::forward(LayerResources& r, const StepContext& step, cons
   }
   if (!step.training) return;
   r.tensor.all_reduce_sum(values(ctx.kept));
-  if (!scales.empty()) scale_rows(r.stream, factors, ctx.kept);
+  scale(ctx.kept);
 }
 
 void LanguageModelHead::forward_rows(LayerResources& r, const StepContext& step,

@@ -45,7 +45,8 @@ struct PassObjective {
   TokenObjective* tokens = nullptr;
   ScalarObjective* scalars = nullptr;
   bool entropy = false;  // keep the entropies though no objective uses them
-  // [samples, T]: factors of the tokens' logits, 1 / temperature; empty: 1. Of a language model.
+  // [samples, T]: factors of the tokens' logits, 1 / temperature; empty: 1. Of a language model;
+  // must outlive the pass.
   std::span<const float> logit_scales = {};
 };
 
